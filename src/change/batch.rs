@@ -1,0 +1,107 @@
+//! What a source hands over at once, in the order of the log.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bson::{RawDocument, RawDocumentBuf};
+use bytes::Bytes;
+
+use super::decode::{self, DecodeError, Entry};
+use super::{Image, Operation};
+use crate::position::Position;
+
+/// A batch of change documents and the position after the last of them.
+///
+/// The documents stay in the memory the reply arrived in; cloning a batch copies no document. An empty batch only says
+/// that the position has moved and that, at that moment, nothing was left to read.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    bytes: Bytes,
+    documents: Vec<Range<usize>>,
+    looked_up: HashMap<usize, LookUp>,
+    /// The position after everything in this batch; absent where the server did not say.
+    pub end: Option<Position>,
+}
+
+/// The answer to a look-up of a document by its key, some time after the change.
+#[derive(Clone, Debug)]
+pub enum LookUp {
+    /// The document as it is now.
+    Found(RawDocumentBuf),
+    /// It does not exist any more.
+    Gone,
+}
+
+impl Batch {
+    /// A batch over documents that lie at `documents` in `bytes`.
+    pub fn new(bytes: Bytes, documents: Vec<Range<usize>>, end: Option<Position>) -> Self {
+        Self { bytes, documents, looked_up: HashMap::new(), end }
+    }
+
+    /// A batch with no change, which only moves the position.
+    pub fn empty(end: Option<Position>) -> Self {
+        Self::new(Bytes::new(), Vec::new(), end)
+    }
+
+    /// A batch made of separate documents (copied together); for tapes and tests.
+    pub fn from_documents<'d>(documents: impl IntoIterator<Item = &'d RawDocument>, end: Option<Position>) -> Self {
+        let mut bytes = Vec::new();
+        let mut ranges = Vec::new();
+        for document in documents {
+            let start = bytes.len();
+            bytes.extend_from_slice(document.as_bytes());
+            ranges.push(start..bytes.len());
+        }
+        Self::new(Bytes::from(bytes), ranges, end)
+    }
+
+    /// The number of change documents.
+    pub fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// True if the batch holds no change document.
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+    }
+
+    /// The memory that the batch holds, in bytes.
+    pub fn byte_count(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The raw change document at `index`.
+    pub fn document(&self, index: usize) -> Option<&RawDocument> {
+        let range = self.documents.get(index)?.clone();
+        RawDocument::from_bytes(self.bytes.get(range)?).ok()
+    }
+
+    /// Adds what a look-up of the document of change `index` found.
+    pub fn attach(&mut self, index: usize, look_up: LookUp) {
+        self.looked_up.insert(index, look_up);
+    }
+
+    /// Every entry in order. An entry that cannot be decoded is an error of its own; the others are not lost.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Entry<'_>, DecodeError>> {
+        self.documents.iter().enumerate().map(|(index, range)| {
+            let bytes = self.bytes.get(range.clone()).ok_or(DecodeError::Malformed { field: "change" })?;
+            let document = RawDocument::from_bytes(bytes).map_err(|_| DecodeError::Malformed { field: "change" })?;
+            let mut entry = decode::entry(document)?;
+            if !self.looked_up.is_empty() {
+                self.add_look_up(index, &mut entry);
+            }
+            Ok(entry)
+        })
+    }
+
+    fn add_look_up<'a>(&'a self, index: usize, entry: &mut Entry<'a>) {
+        let Entry::Change(change) = entry else { return };
+        if !matches!(change.operation, Operation::Update) || !matches!(change.after, Image::Unknown) {
+            return;
+        }
+        // A document that is gone by now stays unknown: the change left one behind, whatever happened to it later.
+        if let Some(LookUp::Found(document)) = self.looked_up.get(&index) {
+            change.after = Image::LookedUp(document);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The position up to which everything has settled, saved.
+
+use async_trait::async_trait;
+
+use crate::failure::Disposition;
+use crate::position::Position;
+
+/// What is saved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Identifies the deployment that the position belongs to; a checkpoint of another one is refused.
+    pub deployment: String,
+    /// Identifies what was watched, and how. Where it differs, the source goes on from the position's cluster time.
+    pub scope: String,
+    /// Everything before this position has settled.
+    pub position: Position,
+}
+
+/// A place that keeps one checkpoint per connector name, owned by one live process at a time.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Becomes the owner, waiting for no one: [`CheckpointError::Owned`] if another live process is the owner.
+    /// Gives the saved checkpoint, if there is one.
+    async fn acquire(&self) -> Result<Option<Checkpoint>, CheckpointError>;
+
+    /// Says that we are still alive. Called every third of the lease.
+    async fn renew(&self) -> Result<(), CheckpointError>;
+
+    /// Saves a checkpoint, durably. [`CheckpointError::Fenced`] if another process has become the owner: nothing is written then.
+    async fn save(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError>;
+
+    /// Gives up the ownership, so that the next process need not wait.
+    async fn release(&self) -> Result<(), CheckpointError>;
+}
+
+/// Why a checkpoint can not be read or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Another live process owns the name.
+    #[error(
+        "the checkpoint \"{name}\" is owned by {owner}\nhelp: stop that process, or give this connector another name; an owner that died is replaced when its lease ends"
+    )]
+    Owned {
+        /// The connector's name.
+        name: String,
+        /// Host and process id of the owner, and until when its lease runs.
+        owner: String,
+    },
+    /// Another process has become the owner while we were paused.
+    #[error(
+        "the checkpoint \"{name}\" was taken over by {owner} while this process was paused; nothing was overwritten"
+    )]
+    Fenced {
+        /// The connector's name.
+        name: String,
+        /// The new owner.
+        owner: String,
+    },
+    /// The store can not be reached just now.
+    #[error("the checkpoint store is not available: {reason}")]
+    Unavailable {
+        /// What happened.
+        reason: String,
+        /// The library's error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// What is saved can not be used, or nothing can be saved.
+    #[error("the checkpoint can not be used: {reason}\nhelp: {help}")]
+    Unusable {
+        /// What is wrong.
+        reason: String,
+        /// The way out.
+        help: String,
+        /// The library's error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl CheckpointError {
+    /// What is to be done about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Unavailable { .. } => Disposition::Retry,
+            Self::Owned { .. } | Self::Fenced { .. } | Self::Unusable { .. } => Disposition::Stop,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A business fact, ready to be delivered.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bson::RawDocumentBuf;
+use sha2::{Digest, Sha256};
+
+use crate::position::ClusterTime;
+
+/// How the conditions and data of an event were known. The order is from the strongest to the weakest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Evidence {
+    /// Before and after are those of the change itself.
+    #[default]
+    Exact,
+    /// Only the change's own description (updated and removed fields) was used.
+    Delta,
+    /// A document was looked up later and may be newer than the change.
+    LookUp,
+}
+
+impl Evidence {
+    /// The word of the CloudEvents attribute `evidence`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Delta => "delta",
+            Self::LookUp => "lookup",
+        }
+    }
+}
+
+/// The deterministic id of an event: 128 bits, printed as 32 hexadecimal digits.
+///
+/// It is a hash of (cluster time, operation index in its transaction, namespace, document key, rule id, ordinal): the same
+/// from any source and after any crash, so that every sink can tell a repeat.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId([u8; 16]);
+
+/// What an event's id is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct EventOrigin<'a> {
+    /// The commit time of the change.
+    pub cluster_time: ClusterTime,
+    /// The operation's index in its transaction, from 0.
+    pub operation_index: u32,
+    /// The change's database.
+    pub database: &'a str,
+    /// The change's collection.
+    pub collection: &'a str,
+    /// The raw BSON bytes of the document key.
+    pub key: &'a [u8],
+    /// The id of the rule.
+    pub rule: &'a str,
+    /// Which event of the rule for this change, from 0.
+    pub ordinal: u32,
+}
+
+impl EventId {
+    /// The id of the event that comes from `origin`.
+    pub fn new(origin: &EventOrigin<'_>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(origin.cluster_time.as_u64().to_be_bytes());
+        hash.update(origin.operation_index.to_be_bytes());
+        hash.update(origin.ordinal.to_be_bytes());
+        // Each part is preceded by its length, so that no two lists of parts give the same bytes.
+        for part in [origin.database.as_bytes(), origin.collection.as_bytes(), origin.key, origin.rule.as_bytes()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let digest = hash.finalize();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Self(id)
+    }
+
+    /// The 16 bytes of the id.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        formatter.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// A business event, not yet encoded for a sink.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The deterministic id.
+    pub id: EventId,
+    /// The business name, for example `OrderPaid`; the CloudEvents `type` without its prefix.
+    pub name: Arc<str>,
+    /// The id of the rule that made it.
+    pub rule: Arc<str>,
+    /// The database and collection of the change; empty for events about the connector itself.
+    pub database: Arc<str>,
+    /// See `database`.
+    pub collection: Arc<str>,
+    /// The CloudEvents subject, if the rule gives one.
+    pub subject: Option<String>,
+    /// The wall time of the change.
+    pub time: bson::DateTime,
+    /// The text by which events are ordered and partitioned.
+    pub partition_key: String,
+    /// Orders the events of one connector as text: cluster time, operation index, rule, ordinal.
+    pub sequence: String,
+    /// How the event was known.
+    pub evidence: Evidence,
+    /// The transaction of the change, as text.
+    pub transaction: Option<String>,
+    /// The payload, in BSON types; each sink encodes it as it needs.
+    pub data: RawDocumentBuf,
+}
+
+impl Event {
+    /// The memory that the event holds, about, in bytes; what queues are bounded by.
+    pub fn byte_count(&self) -> usize {
+        const FIXED: usize = size_of::<Event>();
+        FIXED
+            + self.data.as_bytes().len()
+            + self.subject.as_ref().map_or(0, String::len)
+            + self.partition_key.len()
+            + self.sequence.len()
+            + self.transaction.as_ref().map_or(0, String::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> EventOrigin<'static> {
+        EventOrigin {
+            cluster_time: ClusterTime { seconds: 1, increment: 2 },
+            operation_index: 0,
+            database: "shop",
+            collection: "orders",
+            key: &[1, 2, 3],
+            rule: "OrderPaid",
+            ordinal: 0,
+        }
+    }
+
+    #[test]
+    fn the_id_depends_on_every_part_of_the_origin_and_on_nothing_else() {
+        let id = EventId::new(&origin());
+        assert_eq!(id, EventId::new(&origin()));
+        assert_eq!(id.to_string().len(), 32);
+        let others = [
+            EventOrigin { cluster_time: ClusterTime { seconds: 1, increment: 3 }, ..origin() },
+            EventOrigin { operation_index: 1, ..origin() },
+            EventOrigin { database: "sho", collection: "porders", ..origin() },
+            EventOrigin { key: &[1, 2], ..origin() },
+            EventOrigin { rule: "OrderPaid2", ..origin() },
+            EventOrigin { ordinal: 1, ..origin() },
+        ];
+        for other in others {
+            assert_ne!(id, EventId::new(&other), "{other:?}");
+        }
+    }
+}

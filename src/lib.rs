@@ -1,0 +1,34 @@
+//! *changeling* attaches to an existing MongoDB, watches its collections and, by declarative rules, turns raw field-level
+//! diffs into named business events.
+//!
+//! The house, from the ground up; between folders, a file imports only lower floors:
+//!
+//! | floor | what |
+//! |---|---|
+//! | 0 | [`change`], [`event`], [`position`], [`failure`], [`secret`], [`quantity`], [`metrics`]: the nouns |
+//! | 1 | [`rules`]: pure, from a change to events; `mongo_client` |
+//! | 2 | [`source`], [`sink`], [`checkpoint`]: three traits and what implements them |
+//! | 3 | `pipeline`: the only place that spawns tasks |
+//! | 4 | `http`, `config` |
+//! | 5 | `app`: from a configuration to a running pipeline |
+//! | 6 | `cli`, `main` |
+//!
+//! What always holds:
+//! - only `main` exits the process, and only `pipeline` and `app` spawn tasks;
+//! - a position is saved only after every lane has settled everything up to it;
+//! - positions are ordered by our own sequence number, tokens are never compared;
+//! - every queue has a bound in count and in bytes; a change that fires no rule settles at once;
+//! - rules are pure and immutable; a new set is swapped in whole;
+//! - no document value and no secret appears in a log, a metric or an error.
+
+pub mod change;
+pub mod checkpoint;
+pub mod event;
+pub mod failure;
+pub mod metrics;
+pub mod position;
+pub mod quantity;
+pub mod rules;
+pub mod secret;
+pub mod sink;
+pub mod source;

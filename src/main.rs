@@ -1,0 +1,3 @@
+//! The `changeling` command.
+
+fn main() {}

@@ -1,0 +1,141 @@
+//! Where events go.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::event::Event;
+use crate::failure::Disposition;
+
+/// A place that takes events for good.
+///
+/// A lane of the pipeline owns a sink and drives it: it opens it, hands it events in order and, when a delivery fails, asks
+/// [`SinkError::disposition`] what to do: deliver again from the first event that is not settled (after a pause), put that
+/// one event into the dead letters and go on with the next, or stop the pipeline.
+///
+/// An event may arrive more than once (after a crash, or after a failure that hid a success), always with the same id. A sink
+/// that can recognise an id keeps only the first.
+#[async_trait]
+pub trait Sink: Send {
+    /// Connects, and checks or creates what the sink delivers into. Called again after a failure of the connection.
+    async fn open(&mut self) -> Result<(), SinkError>;
+
+    /// Delivers events in order and returns when every one of them is durable, or when one has failed.
+    ///
+    /// Events with the same partition key must become visible in their order, also across failures.
+    async fn deliver(&mut self, events: &[Arc<Event>]) -> Result<(), Undelivered>;
+
+    /// Delivers events and runs `write` in one transaction, so that both are there or neither. `None`: this sink can not.
+    ///
+    /// Only asked of sinks that said yes to [`Sink::joins`].
+    async fn deliver_joined(&mut self, events: &[Arc<Event>], write: &TransactionalWrite) -> Result<(), Undelivered> {
+        let _ = write;
+        self.deliver(events).await
+    }
+
+    /// True if this sink can run a write to `deployment` in the same transaction as its events.
+    fn joins(&self, deployment: &str) -> bool {
+        let _ = deployment;
+        false
+    }
+
+    /// Flushes and closes. Called once, when the lane has drained or its time to drain is over.
+    async fn close(&mut self) -> Result<(), SinkError>;
+}
+
+/// A delivery that failed part of the way.
+#[derive(Debug)]
+pub struct Undelivered {
+    /// How many events, from the first, are durable. The next one is the one that failed; those after it are not settled.
+    pub delivered: usize,
+    /// Why the next one failed.
+    pub error: SinkError,
+}
+
+/// A write that a transaction of a MongoDB sink carries along: one document, found by `filter`, changed by `update`.
+#[derive(Clone, Debug)]
+pub struct TransactionalWrite {
+    /// The database.
+    pub database: String,
+    /// The collection.
+    pub collection: String,
+    /// What finds the document. If it finds none, the transaction must be aborted and the error is [`SinkError::Fenced`].
+    pub filter: bson::Document,
+    /// The update.
+    pub update: bson::Document,
+}
+
+/// Where events and changes go that can not be delivered or understood: never into silence.
+#[async_trait]
+pub trait DeadLetters: Send + Sync {
+    /// Writes one dead letter, durably.
+    async fn put(&self, letter: &DeadLetter) -> Result<(), SinkError>;
+}
+
+/// What was given up, why, and enough to do it again.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The sink that rejected the event; absent if the event could not be built or the change not be decoded.
+    pub sink: Option<String>,
+    /// The rule that made the event, if one did.
+    pub rule: Option<Arc<str>>,
+    /// Why, without values of documents.
+    pub reason: String,
+    /// When it was given up.
+    pub at: bson::DateTime,
+    /// The event, if there is one.
+    pub event: Option<Arc<Event>>,
+    /// The raw change document, if no event could be built from it.
+    pub change: Option<bson::RawDocumentBuf>,
+}
+
+/// Why a sink did not take an event.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The sink cannot be reached or is overloaded; it may take the same event later.
+    #[error("{sink} is not available: {reason}")]
+    Unavailable {
+        /// The name of the sink.
+        sink: String,
+        /// What happened, without values of documents.
+        reason: String,
+        /// The library's error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The sink will never take this event.
+    #[error("{sink} rejects the event: {reason}")]
+    Rejected {
+        /// The name of the sink.
+        sink: String,
+        /// What is wrong with the event, without values of documents.
+        reason: String,
+    },
+    /// The sink is set up wrongly; only an operator can help.
+    #[error("{sink} can not be used: {reason}\nhelp: {help}")]
+    Unusable {
+        /// The name of the sink.
+        sink: String,
+        /// What is wrong.
+        reason: String,
+        /// The way out.
+        help: String,
+        /// The library's error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// Another process owns the checkpoint by now.
+    #[error("another process has taken over the checkpoint")]
+    Fenced,
+}
+
+impl SinkError {
+    /// What is to be done about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Unavailable { .. } => Disposition::Retry,
+            Self::Rejected { .. } => Disposition::Reject,
+            Self::Unusable { .. } | Self::Fenced => Disposition::Stop,
+        }
+    }
+}
