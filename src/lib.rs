@@ -23,8 +23,10 @@
 
 pub mod change;
 pub mod checkpoint;
+pub mod config;
 pub mod event;
 pub mod failure;
+pub mod http;
 pub mod metrics;
 pub mod position;
 pub mod quantity;

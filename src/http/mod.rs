@@ -1,0 +1,126 @@
+//! The small HTTP server for those who watch changeling: `/metrics`, `/healthz` and `/readyz`.
+//!
+//! It listens on loopback unless told otherwise, and answers nothing that could change anything.
+
+mod settings;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+pub use settings::{HttpSettings, Listen};
+
+/// Knows whether the pipeline does its work just now.
+pub trait Readiness: Send + Sync {
+    /// Why it does not, each as one short sentence without values of documents; empty when it does.
+    fn reasons(&self) -> Vec<String>;
+}
+
+/// A socket that is bound, and not yet served: the address is known before anything else starts.
+#[derive(Debug)]
+pub struct HttpServer {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why the HTTP server can not run.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address is taken, not ours or not allowed.
+    #[error(
+        "the address {address} of http.listen can not be used\nhelp: give another address, port 0 for any free one, or switch it off with http: {{listen: off}}"
+    )]
+    Bind {
+        /// The address as written.
+        address: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The bound socket broke.
+    #[error("the HTTP server on {address} has stopped")]
+    Serve {
+        /// The bound address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+#[derive(Clone)]
+struct Shared {
+    metrics: Arc<Metrics>,
+    readiness: Arc<dyn Readiness>,
+}
+
+impl HttpServer {
+    /// Binds the address of `settings`; `None` if the server is switched off.
+    ///
+    /// # Errors
+    /// If the address can not be bound, for example because another process has it.
+    pub async fn bind(settings: &HttpSettings) -> Result<Option<Self>, HttpError> {
+        let Listen::At(address) = &settings.listen else { return Ok(None) };
+        let failed = |source| HttpError::Bind { address: address.clone(), source };
+        let listener = TcpListener::bind(address.as_str()).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Some(Self { listener, address }))
+    }
+
+    /// The bound address; the real port where port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop` is done.
+    ///
+    /// # Errors
+    /// If the socket breaks.
+    pub async fn serve(
+        self,
+        metrics: Arc<Metrics>,
+        readiness: Arc<dyn Readiness>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), HttpError> {
+        let address = self.address;
+        let served =
+            axum::serve(self.listener, router(Shared { metrics, readiness })).with_graceful_shutdown(stop).await;
+        served.map_err(|source| HttpError::Serve { address, source })
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(shared)
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    const TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    match shared.metrics.render() {
+        Ok(text) => (TYPE, text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    const TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+    let reasons = shared.readiness.reasons();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({"ready": reasons.is_empty(), "reasons": reasons});
+    (status, TYPE, format!("{body}\n")).into_response()
+}
