@@ -5,10 +5,10 @@
 //!
 //! | floor | what |
 //! |---|---|
-//! | 0 | [`change`], [`event`], [`position`], [`failure`], [`secret`], [`quantity`], [`metrics`]: the nouns |
+//! | 0 | [`change`], [`event`], [`position`], [`failure`], [`secret`], [`quantity`], [`metrics`], [`transactional_write`]: the nouns |
 //! | 1 | [`rules`]: pure, from a change to events; `mongo_client` |
 //! | 2 | [`source`], [`sink`], [`checkpoint`]: three traits and what implements them |
-//! | 3 | `pipeline`: the only place that spawns tasks |
+//! | 3 | [`pipeline`]: the only place that spawns tasks |
 //! | 4 | `http`, `config` |
 //! | 5 | `app`: from a configuration to a running pipeline |
 //! | 6 | `cli`, `main` |
@@ -28,9 +28,11 @@ pub mod event;
 pub mod failure;
 pub mod http;
 pub mod metrics;
+pub mod pipeline;
 pub mod position;
 pub mod quantity;
 pub mod rules;
 pub mod secret;
 pub mod sink;
 pub mod source;
+pub mod transactional_write;

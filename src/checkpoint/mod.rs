@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::failure::Disposition;
 use crate::position::Position;
+use crate::transactional_write::TransactionalWrite;
 
 /// What is saved.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,17 @@ pub trait Store: Send + Sync {
 
     /// Gives up the ownership, so that the next process need not wait.
     async fn release(&self) -> Result<(), CheckpointError>;
+
+    /// The deployment in whose transactions a checkpoint can be saved; absent where there is no such thing.
+    fn deployment(&self) -> Option<String> {
+        None
+    }
+
+    /// The same as [`Store::save`], as a write for a transaction in [`Store::deployment`].
+    fn transactional_write(&self, checkpoint: &Checkpoint) -> Option<TransactionalWrite> {
+        let _ = checkpoint;
+        None
+    }
 }
 
 /// Why a checkpoint can not be read or saved.
@@ -45,6 +57,8 @@ pub enum CheckpointError {
         name: String,
         /// Host and process id of the owner, and until when its lease runs.
         owner: String,
+        /// When its lease ends, by the store's clock; absent if the owner is known to be alive.
+        expires_at: Option<bson::DateTime>,
     },
     /// Another process has become the owner while we were paused.
     #[error(

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::event::Event;
 use crate::failure::Disposition;
+pub use crate::transactional_write::TransactionalWrite;
 
 /// A place that takes events for good.
 ///
@@ -50,19 +51,6 @@ pub struct Undelivered {
     pub delivered: usize,
     /// Why the next one failed.
     pub error: SinkError,
-}
-
-/// A write that a transaction of a MongoDB sink carries along: one document, found by `filter`, changed by `update`.
-#[derive(Clone, Debug)]
-pub struct TransactionalWrite {
-    /// The database.
-    pub database: String,
-    /// The collection.
-    pub collection: String,
-    /// What finds the document. If it finds none, the transaction must be aborted and the error is [`SinkError::Fenced`].
-    pub filter: bson::Document,
-    /// The update.
-    pub update: bson::Document,
 }
 
 /// Where events and changes go that can not be delivered or understood: never into silence.
