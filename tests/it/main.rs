@@ -1,1 +1,4 @@
-//! The integration tests: one binary.
+//! The integration tests: one binary. Everything that speaks to MongoDB or NATS speaks to a real server.
+
+mod servers;
+mod support;
