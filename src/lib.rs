@@ -6,6 +6,7 @@
 //! | floor | what |
 //! |---|---|
 //! | 0 | [`change`], [`event`], [`position`], [`failure`], [`secret`], [`quantity`], [`metrics`], [`transactional_write`]: the nouns |
+//! | 0 | [`change`], [`event`], [`position`], [`failure`], [`secret`], [`quantity`], [`metrics`]: the nouns; [`yaml`]: texts with positions |
 //! | 1 | [`rules`]: pure, from a change to events; `mongo_client` |
 //! | 2 | [`source`], [`sink`], [`checkpoint`]: three traits and what implements them |
 //! | 3 | [`pipeline`]: the only place that spawns tasks |
@@ -36,3 +37,4 @@ pub mod secret;
 pub mod sink;
 pub mod source;
 pub mod transactional_write;
+pub mod yaml;
