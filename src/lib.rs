@@ -5,8 +5,7 @@
 //!
 //! | floor | what |
 //! |---|---|
-//! | 0 | [`change`], [`event`], [`position`], [`failure`], [`secret`], [`quantity`], [`metrics`], [`transactional_write`]: the nouns |
-//! | 0 | [`change`], [`event`], [`position`], [`failure`], [`secret`], [`quantity`], [`metrics`]: the nouns; [`yaml`]: texts with positions |
+//! | 0 | [`change`], [`event`], [`position`], [`namespace`], [`failure`], [`secret`], [`quantity`], [`metrics`], [`transactional_write`]: the nouns; [`yaml`]: texts with positions |
 //! | 1 | [`rules`]: pure, from a change to events; `mongo_client` |
 //! | 2 | [`source`], [`sink`], [`checkpoint`]: three traits and what implements them |
 //! | 3 | [`pipeline`]: the only place that spawns tasks |
@@ -29,6 +28,7 @@ pub mod event;
 pub mod failure;
 pub mod http;
 pub mod metrics;
+pub mod namespace;
 pub mod pipeline;
 pub mod position;
 pub mod quantity;

@@ -1,6 +1,29 @@
 //! Where events go.
+//!
+//! Each sink is one file that holds its settings and its way of delivering; `encoding` holds the bytes they have in common.
+
+mod encoding;
+mod envelope;
+mod factory;
+mod file;
+mod mongodb;
+mod nats;
+mod pattern;
+#[cfg(test)]
+mod samples;
+mod settings;
+mod stdout;
 
 use std::sync::Arc;
+
+pub use envelope::{Envelope, EnvelopeSettings};
+pub use factory::{build, build_dead_letters};
+pub use file::{FileSettings, FileSync, RotationSettings};
+pub use mongodb::MongodbSettings;
+pub use nats::{NatsAuthentication, NatsSettings, NatsTls, StreamSettings};
+pub use pattern::Pattern;
+pub use settings::{DeadLetterSettings, JsonFormat, SinkSettings, WrittenCollection};
+pub use stdout::{StdoutSettings, StdoutSink};
 
 use async_trait::async_trait;
 
@@ -56,6 +79,11 @@ pub struct Undelivered {
 /// Where events and changes go that can not be delivered or understood: never into silence.
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
+    /// Checks that dead letters can be written, so that a mistake shows at the start and not at the first dead letter.
+    async fn open(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Writes one dead letter, durably.
     async fn put(&self, letter: &DeadLetter) -> Result<(), SinkError>;
 }
@@ -81,7 +109,7 @@ pub struct DeadLetter {
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The sink cannot be reached or is overloaded; it may take the same event later.
-    #[error("{sink} is not available: {reason}")]
+    #[error("the sink \"{sink}\" is not available: {reason}")]
     Unavailable {
         /// The name of the sink.
         sink: String,
@@ -92,7 +120,7 @@ pub enum SinkError {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The sink will never take this event.
-    #[error("{sink} rejects the event: {reason}")]
+    #[error("the sink \"{sink}\" rejects the event: {reason}")]
     Rejected {
         /// The name of the sink.
         sink: String,
@@ -100,7 +128,7 @@ pub enum SinkError {
         reason: String,
     },
     /// The sink is set up wrongly; only an operator can help.
-    #[error("{sink} can not be used: {reason}\nhelp: {help}")]
+    #[error("the sink \"{sink}\" can not be used: {reason}\nhelp: {help}")]
     Unusable {
         /// The name of the sink.
         sink: String,

@@ -1,0 +1,121 @@
+//! Messages in a stream of NATS JetStream.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::pattern::Pattern;
+use super::settings::JsonFormat;
+use crate::quantity::{ByteCount, Period};
+use crate::secret::Secret;
+
+/// One message per event in a JetStream stream, with the event's id as `Nats-Msg-Id`, so that the server drops repeats.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatsSettings {
+    /// The servers to try: `nats://host:4222`, `tls://host:4222`.
+    pub servers: Vec<Secret>,
+    /// The stream that keeps the messages.
+    pub stream: StreamSettings,
+    /// The subject of each message; default: `events.{type}`. It begins with plain text. In what is filled in, characters that a
+    /// subject may not hold become `_`; only in `{type}` and `{event}` a dot separates tokens.
+    #[serde(default = "default_subject")]
+    #[schemars(with = "String")]
+    pub subject: Pattern,
+    /// How `data` is written; default: `natural`.
+    #[serde(default)]
+    pub json: JsonFormat,
+    /// How many messages may wait for their acknowledgement at once, at most one of each partition key; default: 256.
+    #[serde(default = "default_window")]
+    pub window: usize,
+    /// How long an acknowledgement may take; default: `5s`.
+    #[serde(default = "default_acknowledgement_timeout")]
+    pub acknowledgement_timeout: Period,
+    /// Who we are; default: nobody.
+    #[serde(default)]
+    pub authentication: NatsAuthentication,
+    /// Encryption; default: if the server asks for it.
+    #[serde(default)]
+    pub tls: NatsTls,
+}
+
+fn default_subject() -> Pattern {
+    Pattern::events_by_type()
+}
+
+fn default_window() -> usize {
+    256
+}
+
+fn default_acknowledgement_timeout() -> Period {
+    Period::seconds(5)
+}
+
+/// The JetStream stream. What is set here beyond the name and subjects counts only when it is created.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamSettings {
+    /// Its name.
+    pub name: String,
+    /// Create it if it is not there; default: true. An existing stream is never changed, only checked.
+    #[serde(default = "default_create")]
+    pub create: bool,
+    /// The subjects it is created with; default: all that begin with the plain text of `subject`.
+    #[serde(default)]
+    pub subjects: Vec<String>,
+    /// On how many servers it is kept; default: 1.
+    #[serde(default = "default_replicas")]
+    pub replicas: usize,
+    /// How long the server remembers ids, to drop repeats; default: `2m`.
+    #[serde(default = "default_duplicate_window")]
+    pub duplicate_window: Period,
+    /// How long messages are kept; default: for ever.
+    #[serde(default)]
+    pub age_max: Option<Period>,
+    /// How many bytes are kept; default: no limit. The oldest messages go first.
+    #[serde(default)]
+    pub bytes_max: Option<ByteCount>,
+}
+
+fn default_create() -> bool {
+    true
+}
+
+fn default_replicas() -> usize {
+    1
+}
+
+fn default_duplicate_window() -> Period {
+    Period::seconds(120)
+}
+
+/// Who we are. At most one way may be set: `user` with `password`, `token`, `credentials_file` or `nkey`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NatsAuthentication {
+    /// A user's name; default: none.
+    pub user: Option<String>,
+    /// The user's password; default: none.
+    pub password: Option<Secret>,
+    /// A token; default: none.
+    pub token: Option<Secret>,
+    /// A file with a user's JWT and seed, as `nsc` writes it; default: none.
+    pub credentials_file: Option<PathBuf>,
+    /// The seed of a user's nkey; default: none.
+    pub nkey: Option<Secret>,
+}
+
+/// Encryption of the connection.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NatsTls {
+    /// Refuse a server that does not encrypt; default: false.
+    pub required: bool,
+    /// A file with certificates of authorities to trust beside those of the system; default: none.
+    pub ca_file: Option<PathBuf>,
+    /// A file with our certificate; default: none.
+    pub certificate_file: Option<PathBuf>,
+    /// A file with the key of our certificate; default: none.
+    pub key_file: Option<PathBuf>,
+}
