@@ -5,12 +5,20 @@
 
 pub mod ast;
 mod language;
+mod matcher;
+mod namespace;
+mod path;
+mod query;
+mod template;
 
 use std::sync::Arc;
 
-pub use language::{
-    Comparison, FieldPath, LanguageError, Matcher, NamespacePattern, Query, Template, TextMatch, TextPart, TextTemplate,
-};
+pub use language::LanguageError;
+pub use matcher::{Comparison, Matcher, TextMatch};
+pub use namespace::NamespacePattern;
+pub use path::FieldPath;
+pub use query::{Query, Root};
+pub use template::{Template, TextPart, TextTemplate};
 
 use crate::change::Change;
 use crate::event::{Event, EventId};

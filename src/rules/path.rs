@@ -1,0 +1,230 @@
+//! Dotted paths, as `when` uses them, and the one step type that paths and queries share.
+
+use super::LanguageError;
+
+/// A dotted path inside a document, as `when` uses it: `address.city`, `items.0.sku`, `prices["a.b"].x`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FieldPath {
+    /// The text as written.
+    pub text: String,
+    /// Its steps; at least one. A step of digits names an array index or a field, whichever is there.
+    pub steps: Vec<String>,
+}
+
+const CODE: &str = "R023";
+
+impl FieldPath {
+    /// Reads a dotted path. Names that hold a dot, a bracket or a quote, or start with `$`, stand in brackets and quotes.
+    ///
+    /// # Errors
+    ///
+    /// With the offset of the character that cannot stand there.
+    pub fn parse(text: &str) -> Result<Self, LanguageError> {
+        let mut reader = Reader { characters: text.chars().collect(), at: 0 };
+        let mut steps = vec![reader.step(true)?];
+        while let Some(character) = reader.peek() {
+            match character {
+                '.' => {
+                    reader.at += 1;
+                    steps.push(reader.step(false)?);
+                }
+                '[' => steps.push(reader.bracket()?),
+                _ => {
+                    return Err(
+                        reader.error("a dot is missing between two steps of the path", "write `a.b`, or `a[\"b.c\"]`")
+                    );
+                }
+            }
+        }
+        Ok(Self { text: text.to_owned(), steps })
+    }
+}
+
+struct Reader {
+    characters: Vec<char>,
+    at: usize,
+}
+
+impl Reader {
+    fn peek(&self) -> Option<char> {
+        self.characters.get(self.at).copied()
+    }
+
+    fn error(&self, message: &str, help: &str) -> LanguageError {
+        LanguageError::new(self.at, CODE, message, help)
+    }
+
+    fn step(&mut self, first: bool) -> Result<String, LanguageError> {
+        match self.peek() {
+            None if first => {
+                return Err(self.error("the path is empty", "name a field, for example `status` or `address.city`"));
+            }
+            None => return Err(self.error("the path ends with a dot", "remove the dot, or name the field after it")),
+            Some('[') if first => return self.bracket(),
+            Some('.') => return Err(self.error("a step of the path is empty", "name a field between the dots")),
+            Some('$') => return Err(self.dollar()),
+            Some(_) => {}
+        }
+        let start = self.at;
+        while let Some(character) = self.peek() {
+            match character {
+                '.' | '[' => break,
+                ']' | '"' | '\'' => {
+                    return Err(self.error(
+                        &format!("the path holds a stray {character}"),
+                        "write names with dots, brackets or quotes as `[\"the.name\"]`",
+                    ));
+                }
+                _ => self.at += 1,
+            }
+        }
+        let name: String = self.characters[start..self.at].iter().collect();
+        if name.trim() != name || name.is_empty() {
+            self.at = start;
+            return Err(self.error("a step of the path has blanks around it", "remove them, or write `[\" name \"]`"));
+        }
+        Ok(name)
+    }
+
+    fn dollar(&self) -> LanguageError {
+        let rest: String = self.characters[self.at..].iter().collect();
+        let path = rest
+            .strip_prefix("$.after.")
+            .or_else(|| rest.strip_prefix("$.before."))
+            .or_else(|| rest.strip_prefix("$."));
+        match path {
+            Some(path) if self.at == 0 => self.error(
+                "this is a JSONPath, a dotted path is wanted here",
+                &format!("write `{path}`; conditions on JSONPaths belong under `where`"),
+            ),
+            _ => self.error("a step of the path starts with $", "write it in brackets, as `[\"$name\"]`"),
+        }
+    }
+
+    fn bracket(&mut self) -> Result<String, LanguageError> {
+        let open = self.at;
+        self.at += 1;
+        let quote = match self.peek() {
+            Some(quote @ ('"' | '\'')) => quote,
+            Some(digit) if digit.is_ascii_digit() => {
+                let digits: String = self.characters[self.at..].iter().take_while(|c| c.is_ascii_digit()).collect();
+                let help = if open == 0 { format!("write `{digits}`") } else { format!("write `.{digits}`") };
+                self.at = open;
+                return Err(self.error("an array index in a dotted path has no brackets", &help));
+            }
+            _ => return Err(self.error("a name in brackets has no quotes", "write `[\"the.name\"]`")),
+        };
+        self.at += 1;
+        let mut name = String::new();
+        loop {
+            match self.peek() {
+                None => {
+                    self.at = open;
+                    return Err(self.error("the bracket is not closed", "write `[\"the.name\"]`"));
+                }
+                Some('\\') if self.characters.get(self.at + 1).is_some() => {
+                    name.push(self.characters[self.at + 1]);
+                    self.at += 2;
+                }
+                Some(character) => {
+                    self.at += 1;
+                    if character == quote {
+                        break;
+                    }
+                    name.push(character);
+                }
+            }
+        }
+        if self.peek() != Some(']') {
+            return Err(self.error("the bracket is not closed", "write `[\"the.name\"]`"));
+        }
+        self.at += 1;
+        Ok(name)
+    }
+}
+
+/// One step from a value to a value inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The name, or the index in decimal digits: how the step is written in an update's description.
+    pub(super) text: Box<str>,
+    /// The index, if the step may be taken in an array.
+    pub(super) index: Option<usize>,
+    /// True if the step may be taken in a document.
+    pub(super) named: bool,
+}
+
+impl Step {
+    /// A step that finds a field of a document, and nothing in an array.
+    pub(super) fn name(name: &str) -> Self {
+        Self { text: name.into(), index: None, named: true }
+    }
+
+    /// A step that finds an element of an array, and nothing in a document.
+    pub(super) fn index(index: usize) -> Self {
+        Self { text: index.to_string().into(), index: Some(index), named: false }
+    }
+
+    /// A step of a dotted path: digits find an element of an array or a field of a document, whichever is there.
+    pub(super) fn dotted(text: &str) -> Self {
+        let canonical = text == "0" || !text.starts_with('0');
+        let index = if canonical && text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None };
+        Self { text: text.into(), index, named: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_with_dots_brackets_and_both_quotes() {
+        for (text, steps) in [
+            ("status", vec!["status"]),
+            ("address.city", vec!["address", "city"]),
+            ("items.0.sku", vec!["items", "0", "sku"]),
+            ("prices[\"a.b\"].x", vec!["prices", "a.b", "x"]),
+            ("[\"price.amount\"]", vec!["price.amount"]),
+            ("['$ref'].x", vec!["$ref", "x"]),
+            ("a['it\\'s'][\"b\"]", vec!["a", "it's", "b"]),
+            ("first name.größe", vec!["first name", "größe"]),
+        ] {
+            assert_eq!(FieldPath::parse(text).unwrap().steps, steps, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_path_says_where_and_what_to_write() {
+        for (text, offset, message) in [
+            ("", 0, "the path is empty"),
+            ("a.", 2, "the path ends with a dot"),
+            ("a..b", 2, "a step of the path is empty"),
+            (".a", 0, "a step of the path is empty"),
+            ("$.after.status", 0, "this is a JSONPath, a dotted path is wanted here"),
+            ("a.$b", 2, "a step of the path starts with $"),
+            ("a[0]", 1, "an array index in a dotted path has no brackets"),
+            ("a[b]", 2, "a name in brackets has no quotes"),
+            ("a[\"b\"", 5, "the bracket is not closed"),
+            ("a[\"b", 1, "the bracket is not closed"),
+            ("a[\"b\"]c", 6, "a dot is missing between two steps of the path"),
+            ("ä]", 1, "the path holds a stray ]"),
+            ("a. b", 2, "a step of the path has blanks around it"),
+        ] {
+            let error = FieldPath::parse(text).unwrap_err();
+            assert_eq!((error.offset, error.message.as_str(), error.code), (offset, message, CODE), "{text}");
+            assert!(error.help.is_some(), "{text}");
+        }
+        assert_eq!(
+            FieldPath::parse("$.after.a.b").unwrap_err().help.unwrap(),
+            "write `a.b`; conditions on JSONPaths belong under `where`"
+        );
+    }
+
+    #[test]
+    fn a_dotted_step_of_digits_may_be_an_index_or_a_name() {
+        assert_eq!(Step::dotted("10").index, Some(10));
+        for name in ["01", "-1", "1a", "+1", "99999999999999999999999"] {
+            assert_eq!(Step::dotted(name).index, None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! JSONPath (RFC 9535) queries: parsed once, checked more strictly than the parser does, and run over raw BSON.
+//!
+//! `jsonpath-rust` is the parser. What it lets through although the RFC does not is found in the text before (`scan`); its tree
+//! is turned into our own (`compile`), which keeps the singular prefix apart, compiles patterns once, and is run by `select`
+//! on the bytes of the document, without building a value.
+
+mod compile;
+mod scan;
+mod tree;
+
+use std::fmt;
+
+use super::LanguageError;
+use super::path::Step;
+
+pub(super) use tree::Segment;
+
+/// A compiled JSONPath (RFC 9535) rooted in one of the roots of a change.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The text as written.
+    pub text: String,
+    /// What it starts from.
+    root: Root,
+    /// The steps that each select at most one node, from the root on.
+    steps: Vec<Step>,
+    /// What follows them; empty if the query is singular.
+    rest: Vec<Segment>,
+}
+
+/// What a query starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Root {
+    /// `$` itself: every root of a change together, or the document of a plain query.
+    Whole,
+    /// The document before the change.
+    Before,
+    /// The document after the change.
+    After,
+    /// The document key.
+    Key,
+    /// The facts of the change: operation, names, description.
+    Change,
+    /// The facts about the change: times, transaction, evidence.
+    Meta,
+}
+
+impl Root {
+    /// The roots that a query of a rule may name.
+    pub const NAMED: [Root; 5] = [Root::Before, Root::After, Root::Key, Root::Change, Root::Meta];
+
+    /// The name after `$.`; empty for [`Root::Whole`].
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "",
+            Self::Before => "before",
+            Self::After => "after",
+            Self::Key => "key",
+            Self::Change => "change",
+            Self::Meta => "meta",
+        }
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|root| root.as_str() == name)
+    }
+}
+
+impl Query {
+    /// Reads a query of a rule: `$` alone, or a path that starts with one of the roots of a change.
+    ///
+    /// # Errors
+    ///
+    /// With the exact offset where it can be known, a stable code and the way out.
+    pub fn parse(text: &str) -> Result<Self, LanguageError> {
+        compile::query(text, compile::Roots::OfAChange)
+    }
+
+    /// Reads a query on any document, with `$` as that document.
+    ///
+    /// # Errors
+    ///
+    /// As [`Query::parse`], but every name may follow `$`.
+    pub fn parse_plain(text: &str) -> Result<Self, LanguageError> {
+        compile::query(text, compile::Roots::AnyDocument)
+    }
+
+    /// What the query starts from.
+    pub fn root(&self) -> Root {
+        self.root
+    }
+
+    /// True if the query selects at most one node, whatever the document.
+    pub fn is_singular(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Every root that the query reads, its filters included.
+    pub fn roots(&self) -> Vec<Root> {
+        let mut roots = vec![self.root];
+        for segment in &self.rest {
+            segment.collect_roots(&mut roots);
+        }
+        roots.dedup();
+        roots
+    }
+
+    /// The steps of the singular prefix.
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// What follows the singular prefix.
+    pub(super) fn rest(&self) -> &[Segment] {
+        &self.rest
+    }
+}
+
+impl fmt::Display for Query {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
