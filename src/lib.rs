@@ -6,7 +6,7 @@
 //! | floor | what |
 //! |---|---|
 //! | 0 | [`change`], [`event`], [`position`], [`namespace`], [`failure`], [`secret`], [`quantity`], [`metrics`], [`transactional_write`]: the nouns; [`yaml`]: texts with positions |
-//! | 1 | [`rules`]: pure, from a change to events; `mongo_client` |
+//! | 1 | [`rules`]: pure, from a change to events; [`mongo_client`] |
 //! | 2 | [`source`], [`sink`], [`checkpoint`]: three traits and what implements them |
 //! | 3 | [`pipeline`]: the only place that spawns tasks |
 //! | 4 | `http`, `config` |
@@ -28,6 +28,7 @@ pub mod event;
 pub mod failure;
 pub mod http;
 pub mod metrics;
+pub mod mongo_client;
 pub mod namespace;
 pub mod pipeline;
 pub mod position;

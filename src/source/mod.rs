@@ -5,8 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::change::{Batch, Change};
-use crate::failure::Disposition;
 use crate::position::{ClusterTime, Start};
+
+pub mod change_stream;
+mod settings;
+mod source_error;
+
+pub use change_stream::{ChangeStreamSource, Namespace, Scope, Target};
+pub use settings::{OnLostPosition, SettingsError, SourceKind, SourceSettings, StartSetting};
+pub use source_error::SourceError;
 
 /// A log of changes that can be read from any position it still holds.
 ///
@@ -50,52 +57,6 @@ pub type Wants<'w> = dyn for<'c> Fn(&Change<'c>) -> bool + Send + Sync + 'w;
 pub trait Observer: Send + Sync {
     /// The oldest and newest entry of the log; `None` if we may not read that.
     async fn window(&self) -> Option<OplogWindow>;
-}
-
-/// Why a source cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// The server cannot be reached, or dropped the connection, or has no primary just now.
-    #[error("the connection to MongoDB failed")]
-    Unreachable(#[source] mongodb::error::Error),
-    /// The oplog does not hold our position any more: changes are lost unless a copy of them exists elsewhere.
-    #[error("the oplog of MongoDB does not hold the position {} any more (server error {code} {name}): the changes since then can not be read", DisplayTime(.position))]
-    LostPosition {
-        /// The server's error code: 286, 280, 260 or 136.
-        code: i32,
-        /// The server's name for it.
-        name: String,
-        /// Where we were; absent if we started without a position.
-        position: Option<ClusterTime>,
-        /// The oldest entry of the oplog, if we may read it.
-        oldest: Option<ClusterTime>,
-    },
-}
-
-struct DisplayTime<'a>(&'a Option<ClusterTime>);
-
-impl std::fmt::Display for DisplayTime<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(time) => time.fmt(formatter),
-            None => formatter.write_str("asked for"),
-        }
-    }
-}
-
-impl SourceError {
-    /// What is to be done about it.
-    pub fn disposition(&self) -> Disposition {
-        match self {
-            Self::Unreachable(_) => Disposition::Retry,
-            Self::LostPosition { .. } => Disposition::Stop,
-        }
-    }
-
-    /// True if history is lost, so that the policy `on_lost_position` applies.
-    pub fn is_lost_position(&self) -> bool {
-        matches!(self, Self::LostPosition { .. })
-    }
 }
 
 /// The oldest and newest entry of the oplog: the window in which a position can be resumed.
