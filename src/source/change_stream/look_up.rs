@@ -6,9 +6,9 @@ use bson::{Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc
 use futures_util::TryStreamExt;
 use mongodb::Client;
 
-use super::scope::Namespace;
 use crate::change::{Batch, Entry, Image, LookUp, Operation};
 use crate::mongo_client::DatabaseError;
+use crate::namespace::Namespace;
 use crate::source::Wants;
 
 /// Keys per query.

@@ -29,7 +29,7 @@ use command::OpenAt;
 use fragments::Fragments;
 use reply::Reply;
 
-pub use scope::{Namespace, Scope, Target};
+pub use scope::{Scope, Target};
 
 /// Reads one change stream.
 ///
