@@ -1,6 +1,7 @@
 //! From settings to sinks.
 
 use super::envelope::Envelope;
+use super::file::FileSink;
 use super::settings::{DeadLetterSettings, SinkSettings};
 use super::stdout::StdoutSink;
 use super::{DeadLetters, Sink, SinkError};
@@ -19,7 +20,8 @@ pub fn build(
     let _ = source_uri;
     match settings {
         SinkSettings::Stdout(settings) => Ok(Box::new(StdoutSink::new(name, settings, envelope)?)),
-        SinkSettings::File(_) | SinkSettings::Mongodb(_) | SinkSettings::Nats(_) => Err(not_there_yet(name)),
+        SinkSettings::File(settings) => Ok(Box::new(FileSink::new(name, settings, envelope))),
+        SinkSettings::Mongodb(_) | SinkSettings::Nats(_) => Err(not_there_yet(name)),
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use envelope::{Envelope, EnvelopeSettings};
 pub use factory::{build, build_dead_letters};
-pub use file::{FileSettings, FileSync, RotationSettings};
+pub use file::{FileSettings, FileSink, FileSync, RotationSettings};
 pub use mongodb::MongodbSettings;
 pub use nats::{NatsAuthentication, NatsSettings, NatsTls, StreamSettings};
 pub use pattern::Pattern;
@@ -41,15 +41,16 @@ pub use crate::transactional_write::TransactionalWrite;
 /// that can recognise an id keeps only the first.
 #[async_trait]
 pub trait Sink: Send {
-    /// Connects, and checks or creates what the sink delivers into. Called again after a failure of the connection.
+    /// Connects, and checks or creates what the sink delivers into. May be called again after a failure.
     async fn open(&mut self) -> Result<(), SinkError>;
 
     /// Delivers events in order and returns when every one of them is durable, or when one has failed.
     ///
-    /// Events with the same partition key must become visible in their order, also across failures.
+    /// Events with the same partition key must become visible in their order, also across failures. The future may be dropped
+    /// before its end, when the time for a delivery is over; the next delivery then begins with the same events.
     async fn deliver(&mut self, events: &[Arc<Event>]) -> Result<(), Undelivered>;
 
-    /// Delivers events and runs `write` in one transaction, so that both are there or neither. `None`: this sink can not.
+    /// Delivers events and runs `write` in one transaction, so that both are there or neither.
     ///
     /// Only asked of sinks that said yes to [`Sink::joins`].
     async fn deliver_joined(&mut self, events: &[Arc<Event>], write: &TransactionalWrite) -> Result<(), Undelivered> {
