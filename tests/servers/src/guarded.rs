@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,6 +23,7 @@ echo "$child"
 exec >/dev/null
 (
     read -r word <&3
+    trap "" TERM
     kill -KILL "$child"
     while kill -0 "$child"; do sleep 0.02; done
     [ -z "$folder" ] || rm -rf "$folder"
@@ -51,6 +52,8 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Guarded {
     guard: Mutex<Child>,
+    /// Not left in `guard`, which would close it before it waits.
+    pipe: Mutex<Option<ChildStdin>>,
     process: Pid,
     stderr: PathBuf,
 }
@@ -94,7 +97,8 @@ impl Guarded {
             path: program.to_owned(),
             source: std::io::Error::other("the guard did not say a process id"),
         })?;
-        Ok(Self { guard: Mutex::new(guard), process, stderr: files.stderr.clone() })
+        let pipe = Mutex::new(guard.stdin.take());
+        Ok(Self { guard: Mutex::new(guard), pipe, process, stderr: files.stderr.clone() })
     }
 
     /// The id of the process.
@@ -159,7 +163,7 @@ impl Guarded {
 
     /// Does what the system does when our process dies: closes the pipe to the guard, and no more.
     pub fn abandon(&self) {
-        drop(self.guard().stdin.take());
+        drop(self.pipe.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
     }
 
     fn signal(&self, signal: Signal) -> Result<(), ServerError> {
