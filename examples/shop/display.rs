@@ -47,15 +47,9 @@ fn show(event: &Event) {
     let time = event.time.try_to_rfc3339_string().unwrap_or_default();
     let clock: String = time.chars().skip(11).take(12).collect();
     let subject = event.subject.as_deref().unwrap_or(&event.partition_key);
-    let data = bson::Document::try_from(event.data.as_ref()).map(bson::Bson::Document).unwrap_or(bson::Bson::Null);
+    let data = bson::Document::try_from(event.data.as_ref()).unwrap_or_default().to_string();
     let name = format!("{:<22}", event.name);
-    println!(
-        "{} {} {:<28} {}",
-        clock.dimmed(),
-        name.color(color(&event.collection)).bold(),
-        subject,
-        data.into_relaxed_extjson().dimmed()
-    );
+    println!("{} {} {:<28} {}", clock.dimmed(), name.color(color(&event.collection)).bold(), subject, data.dimmed());
 }
 
 fn color(collection: &str) -> AnsiColors {
@@ -87,7 +81,7 @@ pub fn compare(performed: &BTreeMap<Deed, u64>, inferred: &BTreeMap<String, u64>
         }
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["business operation", "performed", "inferred", ""]);
     for row in &rows {
         let color = if row.agrees { Color::Green } else { Color::Red };
