@@ -67,14 +67,3 @@ impl Default for RetrySettings {
         }
     }
 }
-
-/// What to do when the source does not hold our position any more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnLostPosition {
-    /// Stop with an error that says what was lost.
-    #[default]
-    Stop,
-    /// Send a `changeling.gap` event to every sink and go on with the next change.
-    Gap,
-}

@@ -28,6 +28,11 @@ impl StopSignal {
         self.drain.is_cancelled()
     }
 
+    /// Asks to drain, and no more than that, however often.
+    pub(super) fn drain(&self) {
+        self.drain.cancel();
+    }
+
     /// Asks to give up at once, without draining.
     pub(super) fn abandon(&self) {
         self.drain.cancel();

@@ -1,0 +1,363 @@
+//! What has settled: from what the lanes say, the position up to which everything has.
+//!
+//! Every event of a run has a number: the first is 1. Lanes settle in order, so that one number per lane says what it has
+//! settled. A step remembers a position and how many events were made up to it: the position has settled when every lane
+//! has settled that many. Only changes that fire and ends of batches make steps, and steps that no event lies between
+//! become one: memory is bounded by the events that the lanes hold.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::position::{Position, Sequence};
+
+/// The ledger of one run.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    entries: Mutex<Entries>,
+    /// Told when the first position has settled, so that the first checkpoint need not wait for its turn.
+    pub(super) first_settled: Notify,
+}
+
+#[derive(Debug)]
+struct Entries {
+    /// Steps that have not settled, in order.
+    steps: VecDeque<Step>,
+    settled: Option<Settled>,
+    /// Events settled, per lane.
+    lanes: Vec<u64>,
+    /// Events made.
+    events_count: u64,
+    /// When the source last said that nothing was left to read, in milliseconds since 1970.
+    caught_up_at_ms: Option<i64>,
+    /// The time of the last change read.
+    last_change_at_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Step {
+    /// Events made up to this step.
+    events_count: u64,
+    /// The time of the first change of this step that fired.
+    time_ms: i64,
+    sequence: Sequence,
+    position: Option<Position>,
+}
+
+/// A position up to which everything has settled.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settled {
+    /// Orders such positions.
+    pub(super) sequence: Sequence,
+    pub(super) position: Position,
+}
+
+impl Ledger {
+    /// A ledger for lanes numbered from 0.
+    pub(super) fn new(lane_count: usize) -> Self {
+        let entries = Entries {
+            steps: VecDeque::new(),
+            settled: None,
+            lanes: vec![0; lane_count],
+            events_count: 0,
+            caught_up_at_ms: None,
+            last_change_at_ms: None,
+        };
+        Self { entries: Mutex::new(entries), first_settled: Notify::new() }
+    }
+
+    /// Something was read that made `events_count` more events. To be told before the events reach a lane.
+    pub(super) fn fired(&self, sequence: Sequence, time_ms: i64, events_count: u64, position: Option<Position>) {
+        let mut entries = self.entries();
+        entries.events_count += events_count;
+        let step = Step { events_count: entries.events_count, time_ms, sequence, position };
+        entries.steps.push_back(step);
+        self.take_settled(&mut entries);
+    }
+
+    /// A batch was read to its end. `last_change_at_ms` is the time of its last change; `caught_up_at_ms` is when it
+    /// arrived, if it was empty.
+    pub(super) fn read(
+        &self,
+        sequence: Sequence,
+        position: Option<Position>,
+        last_change_at_ms: Option<i64>,
+        caught_up_at_ms: Option<i64>,
+    ) {
+        let mut entries = self.entries();
+        entries.last_change_at_ms = last_change_at_ms.or(entries.last_change_at_ms);
+        entries.caught_up_at_ms = caught_up_at_ms.or(entries.caught_up_at_ms);
+        let Some(position) = position else { return };
+        match entries.steps.back_mut() {
+            // No event lies between the last step and here: what settles the one settles the other.
+            Some(last) => (last.sequence, last.position) = (sequence, Some(position)),
+            None => self.advance(&mut entries, Settled { sequence, position }),
+        }
+    }
+
+    /// A lane has settled `events_count` more events.
+    pub(super) fn settle(&self, lane: usize, events_count: u64) {
+        let mut entries = self.entries();
+        if let Some(settled) = entries.lanes.get_mut(lane) {
+            *settled += events_count;
+        }
+        self.take_settled(&mut entries);
+    }
+
+    fn take_settled(&self, entries: &mut Entries) {
+        let everywhere = entries.settled_everywhere(None);
+        let mut latest = None;
+        while entries.steps.front().is_some_and(|step| step.events_count <= everywhere) {
+            let step = entries.steps.pop_front();
+            latest = step.and_then(Step::settled).or(latest);
+        }
+        if let Some(settled) = latest {
+            self.advance(entries, settled);
+        }
+    }
+
+    /// The position up to which everything has settled.
+    pub(super) fn settled(&self) -> Option<Settled> {
+        self.entries().settled.clone()
+    }
+
+    /// The position up to which everything would have settled if `lane` had settled `events_count` more events; absent if
+    /// it would be the same as it is.
+    pub(super) fn settled_if(&self, lane: usize, events_count: u64) -> Option<Settled> {
+        let entries = self.entries();
+        let everywhere = entries.settled_everywhere(Some((lane, events_count)));
+        let end = entries.steps.partition_point(|step| step.events_count <= everywhere);
+        let latest = entries.steps.range(..end).rev().find(|step| step.position.is_some())?;
+        Some(Settled { sequence: latest.sequence, position: latest.position.clone()? })
+    }
+
+    /// Events made, and how many of them some lane has not settled.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let entries = self.entries();
+        let everywhere = entries.settled_everywhere(None);
+        (entries.events_count, entries.events_count.saturating_sub(everywhere))
+    }
+
+    /// The time up to which everything that was committed is known to have settled, in milliseconds since 1970; absent
+    /// until anything is known.
+    ///
+    /// It is that of the oldest change with an unsettled event. If there is none, it is that of the last change read, or,
+    /// if later, the moment at which the source last said that nothing was left.
+    pub(super) fn true_up_to_ms(&self) -> Option<i64> {
+        let entries = self.entries();
+        match entries.steps.front() {
+            Some(oldest) => Some(oldest.time_ms),
+            None => entries.last_change_at_ms.max(entries.caught_up_at_ms),
+        }
+    }
+
+    fn advance(&self, entries: &mut Entries, settled: Settled) {
+        if entries.settled.replace(settled).is_none() {
+            self.first_settled.notify_one();
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// The number of events, from the first, that every lane has settled, with `more` added to one lane.
+    fn settled_everywhere(&self, more: Option<(usize, u64)>) -> u64 {
+        let settled = self.lanes.iter().enumerate().map(|(lane, &count)| match more {
+            Some((that, added)) if that == lane => count + added,
+            _ => count,
+        });
+        settled.min().unwrap_or(self.events_count)
+    }
+}
+
+impl Step {
+    fn settled(self) -> Option<Settled> {
+        Some(Settled { sequence: self.sequence, position: self.position? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::position::ClusterTime;
+
+    fn position(number: u64) -> Position {
+        let time = ClusterTime { seconds: u32::try_from(number).unwrap(), increment: 1 };
+        Position::after(&rawdoc! {"_data": number.to_string()}, time)
+    }
+
+    /// What the ledger must say, by looking at everything every time.
+    #[derive(Default)]
+    struct Naive {
+        /// Position number and events made up to it.
+        positions: Vec<(u64, u64)>,
+        lanes: Vec<u64>,
+        events_count: u64,
+    }
+
+    impl Naive {
+        fn settled_if(&self, lane: usize, more: u64) -> Option<u64> {
+            let lanes = self.lanes.iter().enumerate();
+            let everywhere = lanes.map(|(index, count)| if index == lane { count + more } else { *count }).min();
+            let everywhere = everywhere.unwrap_or(self.events_count);
+            self.positions.iter().rfind(|(_, events)| *events <= everywhere).map(|(number, _)| *number)
+        }
+    }
+
+    /// The two side by side, and what a run may do to them.
+    struct Both {
+        ledger: Ledger,
+        naive: Naive,
+        sequence: u64,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// A change that makes so many events, with a position of its own or not.
+        Fire(u64, bool),
+        /// The end of a batch, with a position or without.
+        End(bool),
+        /// A lane settles so many of its events.
+        Settle(usize, u64),
+    }
+
+    impl Both {
+        fn new(lane_count: usize) -> Self {
+            let naive = Naive { lanes: vec![0; lane_count], ..Naive::default() };
+            Self { ledger: Ledger::new(lane_count), naive, sequence: 0 }
+        }
+
+        fn apply(&mut self, step: Step) {
+            match step {
+                Step::Fire(events, has_position) => {
+                    self.sequence += 1;
+                    self.naive.events_count += events;
+                    if has_position {
+                        self.naive.positions.push((self.sequence, self.naive.events_count));
+                    }
+                    let position = has_position.then(|| position(self.sequence));
+                    self.ledger.fired(Sequence(self.sequence), 0, events, position);
+                }
+                Step::End(has_position) => {
+                    self.sequence += 1;
+                    if has_position {
+                        self.naive.positions.push((self.sequence, self.naive.events_count));
+                    }
+                    let position = has_position.then(|| position(self.sequence));
+                    self.ledger.read(Sequence(self.sequence), position, None, None);
+                }
+                Step::Settle(lane, events) => {
+                    let Some(settled) = self.naive.lanes.get_mut(lane) else { return };
+                    let events = events.min(self.naive.events_count - *settled);
+                    *settled += events;
+                    self.ledger.settle(lane, events);
+                }
+            }
+            self.check();
+        }
+
+        fn check(&self) {
+            let expected = self.naive.settled_if(usize::MAX, 0);
+            let settled = self.ledger.settled();
+            assert_eq!(settled.as_ref().map(|settled| settled.sequence.0), expected);
+            assert_eq!(settled.map(|settled| settled.position), expected.map(position));
+            for lane in 0..self.naive.lanes.len() {
+                for more in 0..=self.naive.events_count - self.naive.lanes[lane] {
+                    let would = self.naive.settled_if(lane, more).filter(|would| Some(*would) != expected);
+                    let settled_if = self.ledger.settled_if(lane, more).map(|settled| settled.sequence.0);
+                    assert_eq!(settled_if, would, "lane {lane}, {more} more");
+                }
+            }
+            let everywhere = self.naive.lanes.iter().min().copied().unwrap_or(self.naive.events_count);
+            let unsettled = self.naive.events_count - everywhere;
+            assert_eq!(self.ledger.counts(), (self.naive.events_count, unsettled));
+            assert!(self.ledger.entries().steps.len() as u64 <= unsettled, "one step per unsettled event at most");
+        }
+    }
+
+    /// Runs every order in which the lanes can settle the events, one by one or in pairs.
+    fn settle_in_every_order(make: &dyn Fn() -> Both, done: &mut Vec<Step>) -> u32 {
+        let mut both = make();
+        for step in done.iter() {
+            both.apply(*step);
+        }
+        let left: Vec<u64> = both.naive.lanes.iter().map(|settled| both.naive.events_count - settled).collect();
+        if left.iter().all(|left| *left == 0) {
+            assert_eq!(both.ledger.settled().map(|settled| settled.sequence.0), Some(both.sequence));
+            return 1;
+        }
+        let mut orders = 0;
+        for (lane, left) in left.into_iter().enumerate() {
+            for events in 1..=left.min(2) {
+                done.push(Step::Settle(lane, events));
+                orders += settle_in_every_order(make, done);
+                done.pop();
+            }
+        }
+        orders
+    }
+
+    #[test]
+    fn in_every_order_of_settling_the_position_is_what_all_lanes_have_settled() {
+        let make = || {
+            let mut both = Both::new(2);
+            for step in
+                [Step::Fire(1, true), Step::Fire(2, true), Step::End(true), Step::Fire(1, false), Step::End(true)]
+            {
+                both.apply(step);
+            }
+            both
+        };
+        assert_eq!(settle_in_every_order(&make, &mut Vec::new()), 556, "orders");
+    }
+
+    #[test]
+    fn what_fires_nothing_settles_at_once_but_not_before_what_fired_earlier() {
+        let ledger = Ledger::new(1);
+        assert_eq!(ledger.true_up_to_ms(), None, "nothing is known yet");
+        ledger.read(Sequence(1), Some(position(1)), Some(5_000), None);
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(1));
+        assert_eq!(ledger.true_up_to_ms(), Some(5_000));
+        ledger.fired(Sequence(2), 6_000, 1, Some(position(2)));
+        ledger.read(Sequence(3), Some(position(3)), Some(7_000), None);
+        ledger.read(Sequence(4), Some(position(4)), None, Some(9_000));
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(1));
+        assert_eq!(ledger.true_up_to_ms(), Some(6_000), "the oldest change that is not settled");
+        ledger.settle(0, 1);
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(4));
+        assert_eq!(ledger.true_up_to_ms(), Some(9_000), "nothing was left to read at that time");
+    }
+
+    #[test]
+    fn without_lanes_everything_settles_at_once() {
+        let mut both = Both::new(0);
+        both.apply(Step::Fire(1, true));
+        both.apply(Step::End(true));
+        assert_eq!(both.ledger.counts(), (1, 0));
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (1..4_u64, any::<bool>()).prop_map(|(events, position)| Step::Fire(events, position)),
+            any::<bool>().prop_map(Step::End),
+            (0..3_usize, 1..5_u64).prop_map(|(lane, events)| Step::Settle(lane, events)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_ledger_says_what_a_naive_one_says(lanes in 1..4_usize, steps in prop::collection::vec(step(), 0..60)) {
+            let mut both = Both::new(lanes);
+            for step in steps {
+                both.apply(step);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What has been saved, and who may save next: shared by the saver and the lanes that save with their events.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::RunReport;
+use super::ledger::{Ledger, Settled};
+use crate::checkpoint::{Checkpoint, Store};
+use crate::position::{Position, Sequence};
+
+/// The way from settled to saved.
+pub(super) struct Progress {
+    pub(super) ledger: Ledger,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) deployment: String,
+    pub(super) scope: String,
+    /// Held while a checkpoint is written, so that two writes of ours never meet in the store.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    saved: Mutex<Saved>,
+    changes_count: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Saved {
+    /// The position in the store: ours, or the one we began with.
+    position: Option<Position>,
+    sequence: Sequence,
+    is_ours: bool,
+    /// When the checkpoint was last known to be true.
+    true_at: Option<Instant>,
+}
+
+impl Progress {
+    pub(super) fn new(
+        ledger: Ledger,
+        store: Arc<dyn Store>,
+        deployment: String,
+        scope: String,
+        position: Option<Position>,
+    ) -> Self {
+        let saved = Saved { position, sequence: Sequence::default(), is_ours: false, true_at: None };
+        Self {
+            ledger,
+            store,
+            deployment,
+            scope,
+            turn: tokio::sync::Mutex::new(()),
+            saved: Mutex::new(saved),
+            changes_count: AtomicU64::new(0),
+        }
+    }
+
+    /// So many more changes were read.
+    pub(super) fn add_changes(&self, count: u64) {
+        self.changes_count.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What the run has done so far.
+    pub(super) fn report(&self) -> RunReport {
+        let (events_count, unsettled_events_count) = self.ledger.counts();
+        let changes_count = self.changes_count.load(Ordering::Relaxed);
+        RunReport { changes_count, events_count, unsettled_events_count, position: self.position() }
+    }
+
+    /// A checkpoint at a position.
+    pub(super) fn checkpoint(&self, settled: &Settled) -> Checkpoint {
+        Checkpoint {
+            deployment: self.deployment.clone(),
+            scope: self.scope.clone(),
+            position: settled.position.clone(),
+        }
+    }
+
+    /// What has settled and is not saved, if anything. A position that is saved already makes the checkpoint true, and is
+    /// no reason to write. Only asked by who has the turn.
+    pub(super) fn unsaved(&self) -> Option<Settled> {
+        let settled = self.ledger.settled()?;
+        let mut saved = self.saved();
+        if saved.is_ours && (settled.sequence <= saved.sequence || Some(&settled.position) == saved.position.as_ref()) {
+            // The settled position may be older only where a lane has saved and not yet told the ledger.
+            saved.true_at = Some(Instant::now());
+            return None;
+        }
+        Some(settled)
+    }
+
+    /// A position has been saved.
+    pub(super) fn saved_at(&self, settled: Settled) {
+        let mut saved = self.saved();
+        *saved = Saved {
+            position: Some(settled.position),
+            sequence: settled.sequence,
+            is_ours: true,
+            true_at: Some(Instant::now()),
+        };
+    }
+
+    /// The position in the store.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.saved().position.clone()
+    }
+
+    /// True once this run has saved a checkpoint.
+    pub(super) fn has_saved(&self) -> bool {
+        self.saved().is_ours
+    }
+
+    /// When the checkpoint was last known to be true.
+    pub(super) fn true_at(&self) -> Option<Instant> {
+        self.saved().true_at
+    }
+
+    fn saved(&self) -> MutexGuard<'_, Saved> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

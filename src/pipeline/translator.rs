@@ -1,0 +1,195 @@
+//! From batches to events: applies the rules in the order of the log and hands what they make to every lane.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::dead_letter_writer::DeadLetterWriter;
+use super::error::PipelineError;
+use super::progress::Progress;
+use super::queue::{Bounds, CloseOnDrop, HangUpOnDrop, Weigh};
+use super::reader::Read;
+use super::stop::StopSignal;
+use super::tally::Tally;
+use crate::change::{Batch, Change, DecodeError, Entry, Notice};
+use crate::event::Event;
+use crate::metrics::Metrics;
+use crate::position::{Position, Sequence};
+use crate::rules::{Outcome, RuleSet};
+use crate::sink::DeadLetter;
+
+/// Events are handed to the lanes in chunks of about this many, or this many bytes: often enough for a steady flow, seldom
+/// enough that the queues' locks cost nothing.
+const CHUNK: Bounds = Bounds { count: 256, bytes: 1 << 20 };
+
+/// Applies the rules.
+pub(super) struct Translator {
+    pub(super) input: HangUpOnDrop<Read>,
+    pub(super) lanes: Vec<CloseOnDrop<Arc<Event>>>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) dead_letters: DeadLetterWriter,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tally: Tally,
+    pub(super) stop: StopSignal,
+    pub(super) sequence: Sequence,
+    pub(super) outcome: Outcome,
+    pub(super) chunk: Chunk,
+}
+
+/// Events that are made and not yet handed to the lanes.
+#[derive(Default)]
+pub(super) struct Chunk {
+    events: Vec<Arc<Event>>,
+    byte_count: usize,
+}
+
+impl Translator {
+    /// Runs until the reader has ended or a stop is asked for. What is read and not translated by then is read again after
+    /// the next start.
+    pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+        let stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.abandoned() => Ok(()),
+            translated = self.work() => translated,
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), PipelineError> {
+        let input = self.input.0.clone();
+        let mut taken = VecDeque::with_capacity(1);
+        loop {
+            let is_more = tokio::select! {
+                biased;
+                () = self.stop.requested() => false,
+                is_more = input.take(&mut taken, Bounds { count: 1, bytes: 0 }) => is_more,
+            };
+            if !is_more {
+                return Ok(());
+            }
+            for read in taken.drain(..) {
+                let bytes = read.byte_count();
+                match read {
+                    Read::Batch { batch, rules, received_at_ms } => {
+                        self.translate(&batch, &rules, received_at_ms).await?;
+                    }
+                    Read::Gap(event) => self.hand_over_gap(event).await,
+                }
+                input.release(1, bytes);
+            }
+        }
+    }
+
+    async fn translate(&mut self, batch: &Batch, rules: &RuleSet, received_at_ms: i64) -> Result<(), PipelineError> {
+        let mut last_change_at_ms = None;
+        for (index, entry) in batch.entries().enumerate() {
+            self.sequence.0 += 1;
+            match entry {
+                Ok(Entry::Change(change)) => {
+                    last_change_at_ms = Some(change.time().timestamp_millis());
+                    rules.apply(&change, &mut self.outcome);
+                    let fired = !self.outcome.events.is_empty() || !self.outcome.failed.is_empty();
+                    self.tally.count(&change, fired);
+                    self.collect(&change);
+                    if !self.outcome.failed.is_empty() {
+                        self.give_up_failed(batch, index).await?;
+                    }
+                }
+                Ok(Entry::Notice(notice)) => self.note(&notice),
+                Err(error) => self.give_up_undecodable(batch, index, &error).await?,
+            }
+            if self.chunk.events.len() >= CHUNK.count || self.chunk.byte_count >= CHUNK.bytes {
+                self.hand_over().await;
+                if self.stop.is_requested() {
+                    self.progress.add_changes(self.tally.flush());
+                    return Ok(());
+                }
+            }
+        }
+        self.progress.add_changes(self.tally.flush());
+        // Empty batches end positions too: they keep a sequence number of their own.
+        self.sequence.0 += 1;
+        let caught_up_at_ms = batch.is_empty().then_some(received_at_ms);
+        self.progress.ledger.read(self.sequence, batch.end.clone(), last_change_at_ms, caught_up_at_ms);
+        self.hand_over().await;
+        Ok(())
+    }
+
+    /// Moves what a change fired to the chunk. The ledger is told first: no event is ever on its way that it does not know.
+    fn collect(&mut self, change: &Change<'_>) {
+        for undecided in self.outcome.undecided.drain(..) {
+            self.tally.count_undecided(&undecided);
+        }
+        let count = self.outcome.events.len();
+        if count == 0 {
+            return;
+        }
+        let position = change.token.map(|token| Position::after(token, change.cluster_time));
+        let time_ms = change.time().timestamp_millis();
+        self.progress.ledger.fired(self.sequence, time_ms, count as u64, position);
+        for event in self.outcome.events.drain(..) {
+            self.chunk.byte_count += event.byte_count();
+            self.chunk.events.push(Arc::new(event));
+        }
+    }
+
+    /// Hands the chunk to every lane, waiting for room in each.
+    async fn hand_over(&mut self) {
+        for lane in &self.lanes {
+            lane.0.push_all(self.chunk.events.iter().cloned()).await;
+        }
+        self.chunk.events.clear();
+        self.chunk.byte_count = 0;
+    }
+
+    async fn hand_over_gap(&mut self, event: Arc<Event>) {
+        self.sequence.0 += 1;
+        // The position after the gap comes with the next batch; until then a restart finds the same gap again.
+        self.progress.ledger.fired(self.sequence, event.time.timestamp_millis(), 1, None);
+        self.chunk.events.push(event);
+        self.hand_over().await;
+    }
+
+    fn note(&self, notice: &Notice<'_>) {
+        self.metrics.notices.with_label_values(&[notice.operation_type]).inc();
+        tracing::info!(
+            kind = notice.operation_type,
+            database = notice.database,
+            collection = notice.collection,
+            time = %notice.cluster_time,
+            "the source tells of something that is no change"
+        );
+    }
+
+    async fn give_up_undecodable(
+        &mut self,
+        batch: &Batch,
+        index: usize,
+        error: &DecodeError,
+    ) -> Result<(), PipelineError> {
+        self.metrics.changes_undecodable.inc();
+        let letter = DeadLetter {
+            sink: None,
+            rule: None,
+            reason: error.to_string(),
+            at: bson::DateTime::now(),
+            event: None,
+            change: batch.document(index).map(ToOwned::to_owned),
+        };
+        self.dead_letters.put(&letter).await
+    }
+
+    async fn give_up_failed(&mut self, batch: &Batch, index: usize) -> Result<(), PipelineError> {
+        for failed in std::mem::take(&mut self.outcome.failed) {
+            let letter = DeadLetter {
+                sink: None,
+                rule: Some(failed.rule),
+                reason: failed.reason,
+                at: bson::DateTime::now(),
+                event: None,
+                change: batch.document(index).map(ToOwned::to_owned),
+            };
+            self.dead_letters.put(&letter).await?;
+        }
+        Ok(())
+    }
+}
