@@ -1,6 +1,10 @@
 //! The position up to which everything has settled, saved.
 
+mod settings;
+
 use async_trait::async_trait;
+
+pub use settings::{CheckpointPlace, CheckpointSettings, MongodbCheckpointSettings};
 
 use crate::failure::Disposition;
 use crate::position::Position;

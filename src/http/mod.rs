@@ -16,14 +16,9 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
+use crate::pipeline::{Status, Verdict};
 
 pub use settings::{HttpSettings, Listen};
-
-/// Knows whether the pipeline does its work just now.
-pub trait Readiness: Send + Sync {
-    /// Why it does not, each as one short sentence without values of documents; empty when it does.
-    fn reasons(&self) -> Vec<String>;
-}
 
 /// A socket that is bound, and not yet served: the address is known before anything else starts.
 #[derive(Debug)]
@@ -60,7 +55,7 @@ pub enum HttpError {
 #[derive(Clone)]
 struct Shared {
     metrics: Arc<Metrics>,
-    readiness: Arc<dyn Readiness>,
+    status: Arc<Status>,
 }
 
 impl HttpServer {
@@ -88,12 +83,11 @@ impl HttpServer {
     pub async fn serve(
         self,
         metrics: Arc<Metrics>,
-        readiness: Arc<dyn Readiness>,
+        status: Arc<Status>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), HttpError> {
         let address = self.address;
-        let served =
-            axum::serve(self.listener, router(Shared { metrics, readiness })).with_graceful_shutdown(stop).await;
+        let served = axum::serve(self.listener, router(Shared { metrics, status })).with_graceful_shutdown(stop).await;
         served.map_err(|source| HttpError::Serve { address, source })
     }
 }
@@ -101,7 +95,7 @@ impl HttpServer {
 fn router(shared: Shared) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .with_state(shared)
 }
@@ -117,10 +111,18 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     }
 }
 
+async fn healthy(State(shared): State<Shared>) -> Response {
+    answer("healthy", &shared.status.health())
+}
+
 async fn ready(State(shared): State<Shared>) -> Response {
+    answer("ready", &shared.status.readiness())
+}
+
+/// 200, or 503 with the reasons; always as JSON, so that it can be read by people and by programs.
+fn answer(question: &str, verdict: &Verdict) -> Response {
     const TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
-    let reasons = shared.readiness.reasons();
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = serde_json::json!({"ready": reasons.is_empty(), "reasons": reasons});
+    let status = if verdict.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({question: verdict.is_good(), "reasons": verdict.reasons});
     (status, TYPE, format!("{body}\n")).into_response()
 }

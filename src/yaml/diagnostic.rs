@@ -172,6 +172,11 @@ impl<'d> FileDiagnostics<'d> {
         self.all.list.len()
     }
 
+    /// The number of errors so far, over all files.
+    pub fn error_count(&self) -> usize {
+        self.all.count(Severity::Error)
+    }
+
     /// Adds an error.
     pub fn error(&mut self, span: Span, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
         self.add(Severity::Error, span, code, message.into())

@@ -1,0 +1,195 @@
+//! What only the meaning of a configuration shows: names, places that are used twice, rings of events.
+//!
+//! Codes: `C011` no sink, `C012` no rules, `C013` a collection that is written to and watched, `C014` a name that can not be
+//! used, `C015` something that is not available, `C016` one place for two things.
+
+use std::path::Path;
+
+use super::Config;
+use super::substitute::Filled;
+use crate::checkpoint::CheckpointPlace;
+use crate::namespace::Namespace;
+use crate::rules::ast::Rule;
+use crate::sink::{DeadLetterSettings, SinkSettings};
+use crate::yaml::{FileDiagnostics, Node, Span};
+
+/// A configuration and the tree it came from.
+pub(super) struct Semantics<'s, 'd> {
+    pub config: &'s Config,
+    pub root: &'s Node,
+    pub filled: &'s Filled,
+    pub diagnostics: &'s mut FileDiagnostics<'d>,
+}
+
+/// A collection that this connector writes to, beside what it watches.
+struct Written<'s> {
+    collection: Namespace,
+    /// The keys that lead to it.
+    keys: Vec<&'s str>,
+    what: &'static str,
+}
+
+impl Semantics<'_, '_> {
+    /// Everything but what depends on the rules.
+    pub(super) fn check(&mut self) {
+        self.check_names();
+        self.check_source();
+        self.check_checkpoint();
+        self.check_places();
+    }
+
+    fn check_names(&mut self) {
+        if self.config.sinks.is_empty() {
+            let span = self.span(&["sinks"]);
+            self.diagnostics
+                .error(span, "C011", "there is no sink: events would go nowhere")
+                .help("add one, for example sinks: {out: {stdout: {}}}");
+        }
+        if self.config.rules.is_empty() {
+            let span = self.span(&["rules"]);
+            self.diagnostics
+                .error(span, "C012", "there are no rules: no change would become an event")
+                .help("name rule files or folders of them, for example rules: [rules]");
+        }
+        for name in self.config.sinks.keys() {
+            if !is_name(name) {
+                let span = self.key_span(&["sinks", name]);
+                self.diagnostics
+                    .error(span, "C014", format!("{name:?} can not be the name of a sink"))
+                    .help("use letters, digits, -, _ and ., at most 64");
+            }
+        }
+        if !is_name(&self.config.name) {
+            let span = self.span(&["name"]);
+            let told = self.told(&["name"], &self.config.name);
+            self.diagnostics
+                .error(span, "C014", format!("{told} can not be the name of a connector"))
+                .help("use letters, digits, -, _ and ., at most 64");
+        }
+    }
+
+    fn check_source(&mut self) {
+        let Err(error) = self.config.source.check() else { return };
+        let text = error.to_string();
+        let (said, help) = text.split_once("\nhelp: ").map_or((text.as_str(), None), |(said, help)| (said, Some(help)));
+        // The text begins with the key it speaks of: `source.watch: ...`.
+        let (path, reason) = said.split_once(": ").unwrap_or(("source", said));
+        let keys: Vec<&str> = path.split('.').collect();
+        let span = self.span(&keys);
+        let is_filled = find(self.root, &keys).is_some_and(|node| self.filled.holds_any(node));
+        let reason = if is_filled { "what is filled in can not be used" } else { reason };
+        let name = keys.last().copied().unwrap_or_default();
+        self.diagnostics.error(span, "C015", format!("{name:?}: {reason}")).maybe_help(help.map(str::to_owned));
+    }
+
+    fn check_checkpoint(&mut self) {
+        if self.config.checkpoint.place().is_none() {
+            let span = self.key_span(&["checkpoint"]);
+            self.diagnostics
+                .error(span, "C005", "\"checkpoint\" must have exactly one of the keys mongodb, file")
+                .help("keep one of them");
+        }
+    }
+
+    /// `C016`: two writers at one place would spoil each other's work.
+    fn check_places(&mut self) {
+        let mut files: Vec<(&Path, String)> = Vec::new();
+        for (name, sink) in &self.config.sinks {
+            if let SinkSettings::File(settings) = sink {
+                files.push((&settings.path, format!("sinks.{name}.file.path")));
+            }
+        }
+        if let Some(DeadLetterSettings::File(path)) = &self.config.dead_letters {
+            files.push((path, "dead_letters.file".to_owned()));
+        }
+        for (index, (path, key)) in files.iter().enumerate() {
+            if let Some((_, first)) = files[..index].iter().find(|(other, _)| other == path) {
+                self.used_twice(key, first, "file");
+            }
+        }
+        let written = written(self.config);
+        let collections: Vec<(Namespace, String)> =
+            written.iter().map(|written| (written.collection.clone(), written.keys.join("."))).collect();
+        for (index, (collection, key)) in collections.iter().enumerate() {
+            if let Some((_, first)) = collections[..index].iter().find(|(other, _)| other == collection) {
+                self.used_twice(key, first, "collection");
+            }
+        }
+    }
+
+    fn used_twice(&mut self, key: &str, first: &str, what: &str) {
+        let keys: Vec<&str> = key.split('.').collect();
+        let span = self.span(&keys);
+        self.diagnostics
+            .error(span, "C016", format!("{key} names the same {what} as {first}"))
+            .help(format!("give each a {what} of its own"));
+    }
+
+    /// `C013`: no rule may watch what this connector writes: its events would make events, without end.
+    pub(super) fn check_rings(&mut self, rules: &[Rule]) {
+        for written in written(self.config) {
+            let watching = rules.iter().find(|rule| {
+                rule.collections
+                    .iter()
+                    .any(|one| one.matches(&written.collection.database, &written.collection.collection))
+            });
+            let Some(rule) = watching else { continue };
+            let span = self.span(&written.keys);
+            let message = format!(
+                "{} {} is watched by the rule {:?}: what is written there would make events without end",
+                written.what, written.collection, rule.id
+            );
+            self.diagnostics.error(span, "C013", message).help("use a collection that no rule names");
+        }
+    }
+
+    fn told(&self, keys: &[&str], text: &str) -> String {
+        match find(self.root, keys) {
+            Some(node) if self.filled.holds_any(node) => "what is filled in".to_owned(),
+            Some(_) | None => format!("{text:?}"),
+        }
+    }
+
+    fn span(&self, keys: &[&str]) -> Span {
+        let deepest = (0..=keys.len()).rev().find_map(|length| find(self.root, &keys[..length]));
+        deepest.map_or(self.root.span, |node| node.span)
+    }
+
+    fn key_span(&self, keys: &[&str]) -> Span {
+        let (last, above) = keys.split_last().unwrap_or((&"", &[]));
+        let entry = find(self.root, above).and_then(|node| node.entry(last));
+        entry.map_or_else(|| self.span(keys), |entry| entry.key_span)
+    }
+}
+
+/// The collections that this connector writes to in the deployment it watches.
+fn written(config: &Config) -> Vec<Written<'_>> {
+    let mut all = Vec::new();
+    if let Some(CheckpointPlace::Mongodb(settings)) = config.checkpoint.place()
+        && settings.uri.is_none()
+    {
+        let keys = vec!["checkpoint", "mongodb", "collection"];
+        all.push(Written { collection: settings.collection, keys, what: "the checkpoint's collection" });
+    }
+    for (name, sink) in &config.sinks {
+        if let Some(written) = sink.written_collection().filter(|written| written.in_source) {
+            let keys = vec!["sinks", name, "mongodb", "collection"];
+            all.push(Written { collection: written.collection.clone(), keys, what: "the sink's collection" });
+        }
+    }
+    let dead_letters = config.dead_letters.as_ref().and_then(DeadLetterSettings::written_collection);
+    if let Some(written) = dead_letters.filter(|written| written.in_source) {
+        let keys = vec!["dead_letters", "mongodb", "collection"];
+        all.push(Written { collection: written.collection.clone(), keys, what: "the dead letters' collection" });
+    }
+    all
+}
+
+fn find<'n>(root: &'n Node, keys: &[&str]) -> Option<&'n Node> {
+    keys.iter().try_fold(root, |node, key| node.get(key))
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    !text.is_empty() && text.len() <= 64 && text.chars().all(fits)
+}
