@@ -342,3 +342,25 @@ fn every_metric_is_in_its_page_and_nothing_else() {
         .map(|name| format!("{name} is in docs/metrics.md only"));
     assert_none(missing.chain(invented).collect(), "code and page name the same metrics");
 }
+
+#[tokio::test]
+async fn every_flag_is_in_the_help_of_its_command_and_in_the_documentation() {
+    let program = crate::support::Program::new();
+    let command = Regex::new(r"(?m)^  ([a-z]+)  ").unwrap();
+    let flag = Regex::new(r"--[a-z][a-z-]+").unwrap();
+    let help = program.run(&["--help"]).await.expect_code(0).stdout;
+    let commands = help.split("Commands:").nth(1).expect("the help lists commands");
+    let commands = commands.split("\n\n").next().unwrap_or_default();
+    let documentation: String = texts(&[".md"]).into_iter().map(|(_, text)| text).collect();
+    let mut findings = Vec::new();
+    for name in command.captures_iter(commands).map(|found| found[1].to_owned()).filter(|name| name != "help") {
+        if !documentation.contains(&format!("changeling {name}")) {
+            findings.push(format!("changeling {name}"));
+        }
+        let help = program.run(&[&name, "--help"]).await.expect_code(0).stdout;
+        let flags: BTreeSet<&str> = flag.find_iter(&help).map(|found| found.as_str()).collect();
+        let undocumented = flags.iter().filter(|flag| **flag != "--help" && !documentation.contains(**flag));
+        findings.extend(undocumented.map(|flag| format!("changeling {name} {flag}")));
+    }
+    assert_none(findings, "every command and flag is in the documentation");
+}

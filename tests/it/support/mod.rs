@@ -1,11 +1,14 @@
 //! What every integration test needs: names of its own, waiting for conditions, and the real program.
 
+pub mod chance;
+pub mod load;
 mod program;
+pub mod received;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub use program::{Finished, Program, Running};
+pub use program::{Program, Running};
 
 /// How long a condition may take to come true on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(120);

@@ -98,6 +98,17 @@ impl Running {
         &self.process
     }
 
+    /// True until it has ended.
+    pub fn runs(&self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// Fails with everything there is to know if it has ended.
+    pub fn assert_runs(&self) {
+        let ended = self.process.ended();
+        assert!(ended.is_none(), "it has ended:\n{}", self.report(ended));
+    }
+
     /// What it has written to standard output so far.
     pub fn stdout(&self) -> String {
         read(&self.folder, "stdout")
