@@ -65,6 +65,11 @@ impl Envelope {
         }
     }
 
+    /// The name of the connector.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What stands before the event's name in its CloudEvents `type`.
     pub fn type_prefix(&self, event: &Event) -> &str {
         if event.name.starts_with("changeling.") { "" } else { &self.type_prefix }

@@ -1,7 +1,10 @@
 //! From settings to sinks.
 
+use super::dead_letters::{FileDeadLetters, MongodbDeadLetters};
 use super::envelope::Envelope;
 use super::file::FileSink;
+use super::mongodb::MongodbSink;
+use super::nats::NatsSink;
 use super::settings::{DeadLetterSettings, SinkSettings};
 use super::stdout::StdoutSink;
 use super::{DeadLetters, Sink, SinkError};
@@ -17,15 +20,15 @@ pub fn build(
     envelope: &Envelope,
     source_uri: &Secret,
 ) -> Result<Box<dyn Sink>, SinkError> {
-    let _ = source_uri;
-    match settings {
-        SinkSettings::Stdout(settings) => Ok(Box::new(StdoutSink::new(name, settings, envelope)?)),
-        SinkSettings::File(settings) => Ok(Box::new(FileSink::new(name, settings, envelope))),
-        SinkSettings::Mongodb(_) | SinkSettings::Nats(_) => Err(not_there_yet(name)),
-    }
+    Ok(match settings {
+        SinkSettings::Stdout(settings) => Box::new(StdoutSink::new(name, settings, envelope)?),
+        SinkSettings::File(settings) => Box::new(FileSink::new(name, settings, envelope)),
+        SinkSettings::Mongodb(settings) => Box::new(MongodbSink::new(name, settings, envelope, source_uri)),
+        SinkSettings::Nats(settings) => Box::new(NatsSink::new(name, settings, envelope)?),
+    })
 }
 
-/// The dead letters, not yet opened.
+/// The dead letters, not yet opened. `source_uri` is what they are kept in if their collection has no connection string.
 ///
 /// # Errors
 /// [`SinkError::Unusable`] if settings contradict each other.
@@ -34,17 +37,8 @@ pub fn build_dead_letters(
     envelope: &Envelope,
     source_uri: &Secret,
 ) -> Result<Box<dyn DeadLetters>, SinkError> {
-    let _ = (envelope, source_uri);
-    match settings {
-        DeadLetterSettings::File(_) | DeadLetterSettings::Mongodb(_) => Err(not_there_yet("dead letters")),
-    }
-}
-
-fn not_there_yet(name: &str) -> SinkError {
-    SinkError::Unusable {
-        sink: name.to_owned(),
-        reason: "this kind is not built yet".to_owned(),
-        help: "use stdout".to_owned(),
-        source: None,
-    }
+    Ok(match settings {
+        DeadLetterSettings::File(path) => Box::new(FileDeadLetters::new(path, envelope)),
+        DeadLetterSettings::Mongodb(settings) => Box::new(MongodbDeadLetters::new(settings, envelope, source_uri)),
+    })
 }

@@ -2,6 +2,7 @@
 //!
 //! Each sink is one file that holds its settings and its way of delivering; `encoding` holds the bytes they have in common.
 
+mod dead_letters;
 mod encoding;
 mod envelope;
 mod factory;
@@ -16,10 +17,11 @@ mod stdout;
 
 use std::sync::Arc;
 
+pub use dead_letters::{FileDeadLetters, MongodbDeadLetters};
 pub use envelope::{Envelope, EnvelopeSettings};
 pub use factory::{build, build_dead_letters};
 pub use file::{FileSettings, FileSink, FileSync, RotationSettings};
-pub use mongodb::MongodbSettings;
+pub use mongodb::{MongodbSettings, MongodbSink};
 pub use nats::{NatsAuthentication, NatsSettings, NatsTls, StreamSettings};
 pub use pattern::Pattern;
 pub use settings::{DeadLetterSettings, JsonFormat, SinkSettings, WrittenCollection};

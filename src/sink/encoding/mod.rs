@@ -10,7 +10,8 @@ use super::envelope::Envelope;
 use super::settings::JsonFormat;
 use crate::event::Event;
 
-use text::{write_string, write_text};
+use text::write_text;
+pub(super) use text::{write_string, write_time};
 
 /// The media type of one encoded event.
 pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -53,7 +54,7 @@ pub(super) fn write_event(
         write_attribute(out, "subject", subject);
     }
     out.extend_from_slice(b",\"time\":");
-    text::write_time(out, event.time);
+    write_time(out, event.time);
     out.extend_from_slice(b",\"datacontenttype\":\"application/json\"");
     write_attribute(out, "partitionkey", &event.partition_key);
     write_attribute(out, "sequence", &event.sequence);

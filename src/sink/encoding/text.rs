@@ -87,7 +87,7 @@ pub(super) enum Milliseconds {
 
 /// Appends a date as a JSON string in RFC 3339 in UTC with milliseconds; where RFC 3339 has no such year, as the number of
 /// milliseconds since 1970.
-pub(super) fn write_time(out: &mut Vec<u8>, date: bson::DateTime) {
+pub(in crate::sink) fn write_time(out: &mut Vec<u8>, date: bson::DateTime) {
     let start = out.len();
     out.push(b'"');
     if write_rfc3339(out, date, Milliseconds::Always) {

@@ -1,12 +1,13 @@
-//! Messages in a stream of NATS JetStream.
+//! The settings of the NATS sink.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::pattern::Pattern;
-use super::settings::JsonFormat;
+use super::super::pattern::Pattern;
+use super::super::settings::JsonFormat;
+use super::subject::SubjectPattern;
 use crate::quantity::{ByteCount, Period};
 use crate::secret::Secret;
 
@@ -38,6 +39,39 @@ pub struct NatsSettings {
     /// Encryption; default: if the server asks for it.
     #[serde(default)]
     pub tls: NatsTls,
+}
+
+impl NatsSettings {
+    /// The subject pattern, if nothing contradicts.
+    ///
+    /// # Errors
+    /// What is wrong, and the way out.
+    pub(super) fn check(&self) -> Result<SubjectPattern, (String, &'static str)> {
+        if self.servers.is_empty() {
+            return Err(("no server is named".to_owned(), "name one under \"servers\", such as nats://localhost:4222"));
+        }
+        if self.window == 0 {
+            return Err(("\"window\" is 0, so nothing could ever be sent".to_owned(), "set it to 1 or more"));
+        }
+        let NatsAuthentication { user, password, token, credentials_file, nkey } = &self.authentication;
+        if user.is_some() != password.is_some() {
+            return Err(("\"user\" and \"password\" need each other".to_owned(), "set both, or use another way"));
+        }
+        let ways = [user.is_some(), token.is_some(), credentials_file.is_some(), nkey.is_some()];
+        if ways.into_iter().filter(|is_set| *is_set).count() > 1 {
+            return Err(("\"authentication\" names more than one way".to_owned(), "keep one of them"));
+        }
+        if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
+            let reason = "\"certificate_file\" and \"key_file\" need each other".to_owned();
+            return Err((reason, "set both or none of them"));
+        }
+        SubjectPattern::new(&self.subject).map_err(|reason| {
+            (
+                format!("\"subject\" can not be used: {reason}"),
+                "write it like \"events.{type}\" or \"shop.{collection}.{type}\"",
+            )
+        })
+    }
 }
 
 fn default_subject() -> Pattern {
