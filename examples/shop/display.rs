@@ -81,7 +81,7 @@ pub fn compare(performed: &BTreeMap<Deed, u64>, inferred: &BTreeMap<String, u64>
         }
     }
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(["business operation", "performed", "inferred", ""]);
     for row in &rows {
         let color = if row.agrees { Color::Green } else { Color::Red };

@@ -364,3 +364,30 @@ async fn every_flag_is_in_the_help_of_its_command_and_in_the_documentation() {
     }
     assert_none(findings, "every command and flag is in the documentation");
 }
+
+/// The names of all keys that a JSON Schema knows, at any depth.
+fn keys(schema: &serde_json::Value, found: &mut BTreeSet<String>) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            if let Some(serde_json::Value::Object(properties)) = map.get("properties") {
+                found.extend(properties.keys().cloned());
+            }
+            map.values().for_each(|value| keys(value, found));
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| keys(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_configuration_is_in_its_page() {
+    let mut found = BTreeSet::new();
+    keys(&changeling::config::schema(), &mut found);
+    assert!(found.contains("sinks") && found.contains("fsync"), "the schema lists keys: {found:?}");
+    let page = page("docs/config.md");
+    let findings = found.into_iter().filter(|key| {
+        let word = Regex::new(&format!(r"\b{key}\b")).unwrap();
+        !word.is_match(&page)
+    });
+    assert_none(findings.collect(), "every key is in docs/config.md");
+}
