@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Opts, Registry, TextEncoder, core::Collector,
 };
 
 /// The registry and the families the parts of changeling report to.
@@ -68,6 +68,32 @@ struct LateGauges {
     checkpoint_age_seconds: OnceLock<Gauge>,
 }
 
+/// Makes and registers one family after the other.
+struct Families<'r>(&'r Registry);
+
+impl Families<'_> {
+    fn registered<F: Collector + Clone + 'static>(&self, family: F) -> Result<F, prometheus::Error> {
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.registered(IntCounter::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.registered(IntGauge::new(name, help)?)
+    }
+}
+
 /// Upper bounds of the latency histograms, in seconds.
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
@@ -79,35 +105,16 @@ impl Metrics {
     /// Only if two families have the same name, which a test rules out.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok(family)
-        };
-        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
-            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok(family)
-        };
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
+        let families = Families(&registry);
+        let counters = |name: &str, help: &str, labels: &[&str]| families.counters(name, help, labels);
+        let counter = |name: &str, help: &str| families.counter(name, help);
+        let gauges = |name: &str, help: &str, labels: &[&str]| families.gauges(name, help, labels);
+        let gauge = |name: &str, help: &str| families.gauge(name, help);
         let latency = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
-        let delivery_seconds = HistogramVec::new(
-            latency("changeling_sink_delivery_seconds", "Time until a sink has settled a batch."),
-            &["sink"],
-        )?;
-        registry.register(Box::new(delivery_seconds.clone()))?;
-        let checkpoint_seconds =
-            Histogram::with_opts(latency("changeling_checkpoint_save_seconds", "Time it takes to save a checkpoint."))?;
-        registry.register(Box::new(checkpoint_seconds.clone()))?;
+        let delivery = latency("changeling_sink_delivery_seconds", "Time until a sink has settled a batch.");
+        let delivery_seconds = families.registered(HistogramVec::new(delivery, &["sink"])?)?;
+        let saving = latency("changeling_checkpoint_save_seconds", "Time it takes to save a checkpoint.");
+        let checkpoint_seconds = families.registered(Histogram::with_opts(saving)?)?;
         let build_info =
             GaugeVec::new(Opts::new("changeling_build_info", "Always 1; the labels tell the build."), &["version"])?;
         registry.register(Box::new(build_info.clone()))?;
