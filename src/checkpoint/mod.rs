@@ -1,12 +1,23 @@
 //! The position up to which everything has settled, saved.
 
+mod file;
+mod memory;
+mod mongodb;
+mod process;
 mod settings;
 
+use std::sync::Arc;
+
+use ::mongodb::Client;
 use async_trait::async_trait;
 
-pub use settings::{CheckpointPlace, CheckpointSettings, MongodbCheckpointSettings};
+pub use self::file::FileStore;
+pub use self::memory::MemoryStore;
+pub use self::mongodb::MongodbStore;
+pub use self::settings::{CheckpointPlace, CheckpointSettings, CheckpointSettingsError, MongodbCheckpointSettings};
 
 use crate::failure::Disposition;
+use crate::mongo_client::{ConnectError, connect};
 use crate::position::Position;
 use crate::transactional_write::TransactionalWrite;
 
@@ -104,4 +115,33 @@ impl CheckpointError {
             Self::Owned { .. } | Self::Fenced { .. } | Self::Unusable { .. } => Disposition::Stop,
         }
     }
+}
+
+/// Why no store can be made of settings.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The settings can not be used.
+    #[error(transparent)]
+    Settings(#[from] CheckpointSettingsError),
+    /// The connection string of the checkpoint's own MongoDB can not be used.
+    #[error("the MongoDB that is to keep the checkpoint can not be used")]
+    Connect(#[source] ConnectError),
+}
+
+/// The store that the settings describe, for the connector `name`. `source` is the client of the source's deployment, which
+/// keeps the checkpoint if nothing else is said.
+///
+/// # Errors
+/// If the settings, or the connection string in them, can not be used. Nothing is read or written yet.
+pub async fn build(settings: &CheckpointSettings, name: &str, source: &Client) -> Result<Arc<dyn Store>, BuildError> {
+    let mongodb = match settings.check()? {
+        CheckpointPlace::File(path) => return Ok(Arc::new(FileStore::new(path, name))),
+        CheckpointPlace::Mongodb(mongodb) => mongodb,
+    };
+    let client = match &mongodb.uri {
+        Some(uri) => connect(uri).await.map_err(BuildError::Connect)?,
+        None => source.clone(),
+    };
+    let (database, collection) = (&mongodb.collection.database, &mongodb.collection.collection);
+    Ok(Arc::new(MongodbStore::new(&client, database, collection, name, settings.lease.0)))
 }
