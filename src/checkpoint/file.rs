@@ -160,6 +160,8 @@ impl FileStore {
         let fresh = self.beside(".new");
         let mut file = tokio::fs::File::create(&fresh).await?;
         file.write_all(text).await?;
+        // Only a flush tells that a write has failed; `sync_all` alone would hide it.
+        file.flush().await?;
         file.sync_all().await?;
         tokio::fs::rename(&fresh, &self.path).await?;
         // The new name is durable only when the folder is.
