@@ -94,7 +94,8 @@ pub struct Change<'a> {
     pub description: Option<Description<'a>>,
     /// When the change was committed, by the cluster's logical clock.
     pub cluster_time: ClusterTime,
-    /// Which operation of its transaction this is, from 0; 0 outside of one.
+    /// Which operation of its transaction this is, from 0; 0 outside of one. Operations that change no document, such as the
+    /// creation of a collection, take a number too.
     pub operation_index: u32,
     /// When the server wrote the change, by its wall clock; absent before MongoDB 6.0.
     pub wall_time: Option<bson::DateTime>,

@@ -109,7 +109,7 @@ mod tests {
             ("mongodb://user:hunter2/@host:1", "must be percent-encoded"),
             ("mongodb://host:99999", "the port is not a number"),
             ("mongodb://host/?hunter2", "not of the form key=value"),
-            ("mongodb://host/?directConnection=hunter2", "`directConnection` option must be a boolean"),
+            ("mongodb://host/?directConnection=hunter2", "`directconnection` option must be a boolean"),
             ("mongodb+srv://host.example:27017", "takes no port"),
         ] {
             let text = refusal(uri).await;

@@ -4,5 +4,8 @@ mod checkpoint;
 mod config;
 mod crash;
 mod servers;
+mod source;
+mod source_failures;
+mod source_semantics;
 mod support;
 mod tidy;

@@ -48,6 +48,8 @@ pub struct ChangeStreamSource {
     is_closed: bool,
     /// The place after everything handed over; what the stream is opened again at.
     position: Option<Position>,
+    /// We started with the oldest entry of the oplog and have handed nothing over.
+    is_at_beginning: bool,
     /// Batches that are read and not yet handed over.
     ready: VecDeque<Batch>,
     fragments: Fragments,
@@ -93,6 +95,7 @@ impl ChangeStreamSource {
             cursor: None,
             is_closed: false,
             position: None,
+            is_at_beginning: false,
             ready: VecDeque::new(),
             fragments: Fragments::default(),
             can_split: None,
@@ -278,10 +281,14 @@ impl ChangeStreamSource {
     }
 
     async fn lost_or(&mut self, error: DatabaseError) -> SourceError {
-        let oldest = match failure::is_lost_position(&error) {
-            true => oplog::oldest(&self.client).await.ok().flatten(),
-            false => None,
-        };
+        if !failure::is_lost_position(&error) {
+            return self.error(error, None);
+        }
+        if self.is_at_beginning {
+            // The oplog was cut after we looked where it begins; nobody had a position in it yet.
+            return SourceError::Interrupted(error);
+        }
+        let oldest = oplog::oldest(&self.client).await.ok().flatten();
         self.error(error, oldest)
     }
 
@@ -328,6 +335,7 @@ impl Source for ChangeStreamSource {
             Start::At(time) => Some(Position::at_time(*time)),
             Start::Resume(position) => Some(position.clone()),
         };
+        self.is_at_beginning = *start == Start::Beginning;
         self.facts().await?;
         if *start == Start::Beginning {
             self.position = Some(Position::at_time(self.beginning().await?));
@@ -351,6 +359,7 @@ impl Source for ChangeStreamSource {
             if let Some(batch) = self.ready.pop_front() {
                 if let Some(end) = &batch.end {
                     self.position = Some(end.clone());
+                    self.is_at_beginning = false;
                 }
                 return Ok(batch);
             }

@@ -4,11 +4,13 @@ pub mod chance;
 pub mod load;
 mod program;
 pub mod received;
+mod stream;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use program::{Program, Running};
+pub use stream::{IMAGES, NO_IMAGES, Stream};
 
 /// How long a condition may take to come true on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(120);
