@@ -6,6 +6,7 @@ mod crash;
 mod servers;
 mod source;
 mod source_failures;
+mod source_probe;
 mod source_semantics;
 mod support;
 mod tidy;

@@ -5,6 +5,7 @@ mod failure;
 mod fragments;
 mod look_up;
 mod oplog;
+mod probe;
 mod reply;
 mod scope;
 
@@ -29,6 +30,7 @@ use command::OpenAt;
 use fragments::Fragments;
 use reply::Reply;
 
+pub use probe::{Finding, Grade, probe};
 pub use scope::{Scope, Target};
 
 /// Reads one change stream.

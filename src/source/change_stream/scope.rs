@@ -50,6 +50,8 @@ impl fmt::Display for Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     target: Target,
+    /// The collections that patterns name exactly.
+    named: BTreeSet<Namespace>,
     only: BTreeSet<Namespace>,
     hidden: BTreeSet<Namespace>,
 }
@@ -58,31 +60,47 @@ impl Scope {
     /// The smallest scope that covers all `patterns`; the whole deployment if there is none. The collections in `hidden` (our
     /// own, for checkpoints and events) are left out by the server, unless a pattern names them exactly.
     pub fn covering(patterns: &[NamespacePattern], hidden: &[Namespace]) -> Self {
-        let named: Option<BTreeSet<Namespace>> = patterns.iter().map(exact).collect();
-        let named = named.filter(|named| !named.is_empty());
-        let target = target(patterns, named.as_ref());
-        let is_named =
-            |namespace: &Namespace| patterns.iter().any(|pattern| exact(pattern).as_ref() == Some(namespace));
+        let named: BTreeSet<Namespace> = patterns.iter().filter_map(exact).collect();
+        let all = (!patterns.is_empty() && patterns.iter().all(|pattern| exact(pattern).is_some())).then_some(&named);
+        let target = target(patterns, all);
         let is_covered = |namespace: &Namespace| match &target {
             Target::Collection(_) => false,
             Target::Database(database) => namespace.database == *database,
             Target::Deployment => !["admin", "config", "local"].contains(&namespace.database.as_str()),
         };
         let is_single = matches!(target, Target::Collection(_));
-        let only = named.filter(|named| !is_single && named.len() <= FILTERED_NAMESPACES_MAX).unwrap_or_default();
+        let is_filtered = !is_single && all.is_some_and(|all| all.len() <= FILTERED_NAMESPACES_MAX);
+        let only = if is_filtered { named.clone() } else { BTreeSet::new() };
         let mut hidden: BTreeSet<Namespace> = match only.is_empty() {
-            true => hidden.iter().filter(|namespace| is_covered(namespace) && !is_named(namespace)).cloned().collect(),
+            true => {
+                hidden.iter().filter(|namespace| is_covered(namespace) && !named.contains(namespace)).cloned().collect()
+            }
             false => BTreeSet::new(),
         };
         if hidden.len() > FILTERED_NAMESPACES_MAX {
             hidden.clear();
         }
-        Self { target, only, hidden }
+        Self { target, named, only, hidden }
     }
 
     /// What the stream is opened on.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// The collections that are named exactly.
+    pub(super) fn named(&self) -> &BTreeSet<Namespace> {
+        &self.named
+    }
+
+    /// True if changes of the collection come through.
+    pub(super) fn may_cover(&self, namespace: &Namespace) -> bool {
+        match &self.target {
+            Target::Collection(only) => only == namespace,
+            Target::Database(_) | Target::Deployment if !self.only.is_empty() => self.only.contains(namespace),
+            Target::Database(database) => namespace.database == *database && !self.hidden.contains(namespace),
+            Target::Deployment => !self.hidden.contains(namespace),
+        }
     }
 
     /// Identifies the scope in a checkpoint. It changes when, and only when, a token might not fit any more.
