@@ -39,7 +39,9 @@ pub(super) async fn begin(pipeline: &mut Pipeline) -> Result<Beginning, Pipeline
 }
 
 /// An owner that shows a sign of life is not waited for; one that shows none is replaced when its lease ends.
-async fn acquire(pipeline: &Pipeline) -> Result<(Option<Checkpoint>, Lease), PipelineError> {
+///
+/// `&mut` although nothing changes: sources and sinks are `Send` and not `Sync`, and a run must be free to move to a task.
+async fn acquire(pipeline: &mut Pipeline) -> Result<(Option<Checkpoint>, Lease), PipelineError> {
     let mut backoff = Backoff::new(&pipeline.settings.retry);
     let mut expected_end = None;
     pipeline.status.waiting(saver::PART, "becoming its owner");

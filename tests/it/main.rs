@@ -3,6 +3,7 @@
 mod checkpoint;
 mod config;
 mod crash;
+mod library;
 mod servers;
 mod source;
 mod source_failures;
