@@ -5,7 +5,10 @@
 
 mod batch;
 mod decode;
+mod digits;
+pub mod number;
 mod token;
+pub mod value;
 
 use bson::{RawArray, RawBsonRef, RawDocument};
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub use crate::change::value::Numbers;
 use crate::event::Evidence;
 
 use super::{FieldPath, Matcher, NamespacePattern, Query, Template, TextTemplate};
@@ -50,16 +51,6 @@ pub struct Rule {
     pub evidence: Evidence,
     /// Where the rule stands, for messages: `rules/orders.yaml:7:5`.
     pub origin: String,
-}
-
-/// How numbers are compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Numbers {
-    /// By value: int32 1, int64 1, double 1.0 and Decimal128 1.0 are equal.
-    #[default]
-    ByValue,
-    /// By type and value.
-    Strict,
 }
 
 /// What happens when a rule's conditions cannot be decided.

@@ -4,29 +4,51 @@
 //! (an index over namespace, operation and touched field) -> [`RuleSet::apply`].
 
 pub mod ast;
+mod check;
+mod condition;
+mod index;
 mod language;
 mod matcher;
+mod mention;
 mod namespace;
 mod path;
+mod payload;
+mod plain;
 mod query;
+mod rule;
+#[cfg(test)]
+mod sample;
 mod template;
+mod text;
+mod view;
 
+use std::collections::HashSet;
+use std::fmt::Write;
 use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 pub use language::LanguageError;
 pub use matcher::{Comparison, Matcher, TextMatch};
 pub use namespace::NamespacePattern;
 pub use path::FieldPath;
+pub use plain::query;
 pub use query::{Query, Root};
 pub use template::{Template, TextPart, TextTemplate};
 
-use crate::change::Change;
+use crate::change::{Change, Image, Operation};
 use crate::event::{Event, EventId};
+
+use index::NamespaceIndex;
+use rule::{CompiledRule, Names};
+use view::View;
 
 /// A compiled, immutable set of rules.
 #[derive(Debug, Default)]
 pub struct RuleSet {
-    rules: Vec<ast::Rule>,
+    rules: Vec<CompiledRule>,
+    index: NamespaceIndex,
+    hash: String,
 }
 
 /// What applying a rule set to changes gives. Reused from change to change: `apply` only appends.
@@ -38,6 +60,8 @@ pub struct Outcome {
     pub undecided: Vec<Undecided>,
     /// Events that could not be built, for the dead letters.
     pub failed: Vec<FailedEvent>,
+    /// Memory of `apply`, kept so that a change that fires nothing allocates nothing.
+    candidates: Vec<usize>,
 }
 
 impl Outcome {
@@ -91,44 +115,85 @@ pub struct FailedEvent {
 /// What rules need to know of the documents of one collection beyond the change's own description.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageNeeds {
-    /// Some rule reads the document before the change.
+    /// Some rule reads the document before the change: without it, its conditions are unknown.
     pub before: bool,
+    /// Some rule has a transition that an update's own description decides (weaker, as evidence `delta`), but a replacement only
+    /// shows beside the document before it.
+    pub before_of_replace: bool,
     /// Some rule reads parts of the document after the change that an update need not hold.
     pub after: bool,
+}
+
+impl ImageNeeds {
+    /// What either needs.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            before: self.before || other.before,
+            before_of_replace: self.before_of_replace || other.before_of_replace,
+            after: self.after || other.after,
+        }
+    }
 }
 
 impl RuleSet {
     /// Compiles checked rules into an index.
     pub fn compile(rules: Vec<ast::Rule>) -> Self {
-        Self { rules }
+        let hash = hash_of(&rules);
+        let rules: Vec<CompiledRule> = rules.iter().map(CompiledRule::new).collect();
+        let index = NamespaceIndex::new(&rules);
+        Self { rules, index, hash }
     }
 
     /// Appends to `outcome` what the rules make of one change.
     pub fn apply(&self, change: &Change<'_>, outcome: &mut Outcome) {
-        let _ = (change, outcome);
+        let Some(candidates) = self.index.find(&self.rules, change.database, change.collection) else { return };
+        let mut numbers = std::mem::take(&mut outcome.candidates);
+        candidates.of_change(change, &mut numbers);
+        if !numbers.is_empty() {
+            let view = View::new(change);
+            let names = Names { database: &candidates.database, collection: &candidates.collection };
+            let mut event_number = 0;
+            for rule in numbers.iter().filter_map(|&number| self.rules.get(number)) {
+                rule.apply(&view, &names, &mut event_number, outcome);
+            }
+        }
+        outcome.candidates = numbers;
     }
 
     /// The namespaces that the rules name, without repeats.
     pub fn namespaces(&self) -> Vec<NamespacePattern> {
-        Vec::new()
+        let mut seen = HashSet::new();
+        let patterns = self.rules.iter().flat_map(|rule| &rule.collections);
+        patterns.filter(|pattern| seen.insert((&pattern.database, &pattern.collection))).cloned().collect()
     }
 
     /// What the rules need to know of the documents of a collection.
     pub fn image_needs(&self, database: &str, collection: &str) -> ImageNeeds {
-        let _ = (database, collection);
-        ImageNeeds::default()
+        self.index
+            .find(&self.rules, database, collection)
+            .map_or_else(ImageNeeds::default, |candidates| candidates.needs)
     }
 
     /// The same over all collections that the rules name: what the stream is opened with.
     pub fn image_needs_of_all(&self) -> ImageNeeds {
-        ImageNeeds::default()
+        self.rules.iter().fold(ImageNeeds::default(), |needs, rule| needs.or(rule.needs))
     }
 
     /// True if a rule that may fire on this change reads parts of the document after it that are not known, so that it
     /// should be looked up.
     pub fn wants_look_up(&self, change: &Change<'_>) -> bool {
-        let _ = change;
-        false
+        if !matches!(change.operation, Operation::Update) || !matches!(change.after, Image::Unknown) {
+            return false;
+        }
+        let Some(candidates) = self.index.find(&self.rules, change.database, change.collection) else { return false };
+        if !candidates.needs.after {
+            return false;
+        }
+        let mut numbers = Vec::new();
+        candidates.of_change(change, &mut numbers);
+        let view = View::new(change);
+        numbers.iter().filter_map(|&number| self.rules.get(number)).any(|rule| rule.wants_look_up(&view))
     }
 
     /// The ids of all enabled rules, in file order.
@@ -146,8 +211,23 @@ impl RuleSet {
         self.rules.is_empty()
     }
 
-    /// Identifies the content of the set: equal sets have equal hashes.
+    /// Identifies the content of the set: equal sets have equal hashes, wherever in which file their rules stand.
     pub fn hash(&self) -> &str {
-        ""
+        &self.hash
     }
+}
+
+fn hash_of(rules: &[ast::Rule]) -> String {
+    let mut hash = Sha256::new();
+    for rule in rules {
+        let content = ast::Rule { origin: String::new(), ..rule.clone() };
+        let text = format!("{content:?}");
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    let mut text = String::with_capacity(32);
+    for byte in hash.finalize().iter().take(16) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

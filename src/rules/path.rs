@@ -1,5 +1,7 @@
 //! Dotted paths, as `when` uses them, and the one step type that paths and queries share.
 
+use bson::RawBsonRef;
+
 use super::LanguageError;
 
 /// A dotted path inside a document, as `when` uses it: `address.city`, `items.0.sku`, `prices["a.b"].x`.
@@ -173,6 +175,115 @@ impl Step {
     }
 }
 
+/// Steps from a document to a value in it, ready to be compared with the dotted names of an update's description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Path {
+    pub(super) steps: Box<[Step]>,
+    /// The texts of the steps, joined with dots.
+    dotted: Box<str>,
+    /// The length of `dotted` after each step.
+    ends: Box<[usize]>,
+}
+
+/// How a path and a dotted name of an update's description lie to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// Neither is a part of the other.
+    Apart,
+    /// They are the same.
+    Same,
+    /// The name is that of a value around the path; the path goes on after this many of its steps.
+    Around(usize),
+    /// The name is that of a value below the path.
+    Below,
+}
+
+impl Path {
+    pub(super) fn new(steps: Vec<Step>) -> Self {
+        let mut dotted = String::new();
+        let mut ends = Vec::with_capacity(steps.len());
+        for step in &steps {
+            if !ends.is_empty() {
+                dotted.push('.');
+            }
+            dotted.push_str(&step.text);
+            ends.push(dotted.len());
+        }
+        Self { steps: steps.into(), dotted: dotted.into(), ends: ends.into() }
+    }
+
+    /// The texts of the steps, joined with dots.
+    pub(super) fn dotted(&self) -> &str {
+        &self.dotted
+    }
+
+    /// What an update's description calls the top-level field: a literal dot in a name cannot be told from a step there.
+    pub(super) fn top_level(&self) -> &str {
+        self.dotted.split('.').next().unwrap_or_default()
+    }
+
+    /// How a dotted name lies to this path.
+    pub(super) fn relation(&self, name: &str) -> Relation {
+        if self.steps.is_empty() {
+            return Relation::Below;
+        }
+        let (path, name) = (self.dotted.as_bytes(), name.as_bytes());
+        if name.len() == path.len() {
+            return if name == path { Relation::Same } else { Relation::Apart };
+        }
+        if name.len() > path.len() {
+            return if name[path.len()] == b'.' && name.starts_with(path) { Relation::Below } else { Relation::Apart };
+        }
+        if path[name.len()] != b'.' || !path.starts_with(name) {
+            return Relation::Apart;
+        }
+        match self.ends.iter().position(|&end| end == name.len()) {
+            Some(step) => Relation::Around(step + 1),
+            None => Relation::Apart,
+        }
+    }
+
+    /// How a name of which the server gives every step lies to this path.
+    pub(super) fn relation_to_steps<'s>(&self, mut names: impl Iterator<Item = std::borrow::Cow<'s, str>>) -> Relation {
+        for (index, step) in self.steps.iter().enumerate() {
+            match names.next() {
+                None => return Relation::Around(index),
+                Some(name) if *name != *step.text => return Relation::Apart,
+                Some(_) => {}
+            }
+        }
+        if names.next().is_some() { Relation::Below } else { Relation::Same }
+    }
+}
+
+impl From<&FieldPath> for Path {
+    fn from(path: &FieldPath) -> Self {
+        Self::new(path.steps.iter().map(|step| Step::dotted(step)).collect())
+    }
+}
+
+/// The value that `steps` lead to from `value`, if it is there.
+pub(super) fn find<'v>(value: RawBsonRef<'v>, steps: &[Step]) -> Option<RawBsonRef<'v>> {
+    steps.iter().try_fold(value, |value, step| match value {
+        RawBsonRef::Document(document) if step.named => document.get(&*step.text).ok().flatten(),
+        RawBsonRef::Array(array) => array.get(step.index?).ok().flatten(),
+        _ => None,
+    })
+}
+
+/// The value that a dotted name of an update's description leads to.
+pub(super) fn find_dotted<'v, 'n>(
+    value: RawBsonRef<'v>,
+    names: impl Iterator<Item = std::borrow::Cow<'n, str>>,
+) -> Option<RawBsonRef<'v>> {
+    let mut names = names;
+    names.try_fold(value, |value, name| match value {
+        RawBsonRef::Document(document) => document.get(&*name).ok().flatten(),
+        RawBsonRef::Array(array) => array.get(name.parse().ok()?).ok().flatten(),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +329,28 @@ mod tests {
             FieldPath::parse("$.after.a.b").unwrap_err().help.unwrap(),
             "write `a.b`; conditions on JSONPaths belong under `where`"
         );
+    }
+
+    #[test]
+    fn a_dotted_name_lies_around_at_or_below_a_path_only_at_the_ends_of_steps() {
+        let path = |text: &str| Path::from(&FieldPath::parse(text).unwrap());
+        for (text, name, relation) in [
+            ("a.b", "a.b", Relation::Same),
+            ("a.b", "a", Relation::Around(1)),
+            ("a.b", "a.b.c", Relation::Below),
+            ("a.b", "a.bc", Relation::Apart),
+            ("a.bc", "a.b", Relation::Apart),
+            ("a", "ab.c", Relation::Apart),
+            ("items.0.sku", "items.0", Relation::Around(2)),
+            ("[\"a.b\"].c", "a", Relation::Apart),
+            ("[\"a.b\"].c", "a.b", Relation::Around(1)),
+        ] {
+            assert_eq!(path(text).relation(name), relation, "{text} {name}");
+        }
+        assert_eq!(path("[\"a.b\"]").relation_to_steps(["a".into(), "b".into()].into_iter()), Relation::Apart);
+        assert_eq!(path("a.b").relation_to_steps(["a".into(), "b".into()].into_iter()), Relation::Same);
+        assert_eq!(Path::new(vec![]).relation("a"), Relation::Below);
+        assert_eq!(path("[\"a.b\"].c").top_level(), "a");
     }
 
     #[test]

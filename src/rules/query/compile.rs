@@ -1,6 +1,6 @@
 //! From the parser's tree to our own: what the RFC's rules on types forbid is refused, patterns are compiled.
 
-use bson::Bson;
+use bson::RawBson;
 use jsonpath_rust::parser::errors::JsonPathError;
 use jsonpath_rust::parser::{model, parse_json_path};
 use pest::error::InputLocation;
@@ -8,7 +8,7 @@ use pest::error::InputLocation;
 use super::tree::{Condition, Nodes, Operand, Order, Pattern, Segment, Selector, Start};
 use super::{Query, Root, scan};
 use crate::rules::LanguageError;
-use crate::rules::path::Step;
+use crate::rules::path::{Path, Step};
 
 const SYNTAX: &str = "R020";
 const FUNCTION: &str = "R026";
@@ -28,7 +28,7 @@ pub(super) fn query(text: &str, roots: Roots) -> Result<Query, LanguageError> {
     let compile = Compile { text, roots };
     let nodes = compile.absolute(&parsed.segments)?;
     let Start::Root(root) = nodes.start else { return Err(compile.refuse("", SYNTAX, "a JSONPath starts with $", "")) };
-    Ok(Query { text: text.to_owned(), root, steps: nodes.steps, rest: nodes.rest })
+    Ok(Query { text: text.to_owned(), root, path: nodes.path, rest: nodes.rest })
 }
 
 fn from_parser(text: &str, error: JsonPathError) -> LanguageError {
@@ -103,7 +103,7 @@ impl Compile<'_> {
         };
         let steps: Vec<Step> = segments.iter().map_while(step).collect();
         let rest = segments[steps.len()..].iter().map(|segment| self.segment(segment)).collect::<Compiled<_>>()?;
-        Ok(Nodes { start, steps, rest })
+        Ok(Nodes { start, path: Path::new(steps), rest })
     }
 
     fn segment(&self, segment: &model::Segment) -> Compiled<Segment> {
@@ -293,13 +293,13 @@ fn as_segments(steps: &[model::SingularQuerySegment]) -> Vec<model::Segment> {
     steps.iter().map(segment).collect()
 }
 
-fn value(literal: &model::Literal) -> Bson {
+fn value(literal: &model::Literal) -> RawBson {
     match literal {
-        model::Literal::Int(number) => Bson::Int64(*number),
-        model::Literal::Float(number) => Bson::Double(*number),
-        model::Literal::String(text) => Bson::String(text.clone()),
-        model::Literal::Bool(truth) => Bson::Boolean(*truth),
-        model::Literal::Null => Bson::Null,
+        model::Literal::Int(number) => RawBson::Int64(*number),
+        model::Literal::Float(number) => RawBson::Double(*number),
+        model::Literal::String(text) => RawBson::String(text.clone()),
+        model::Literal::Bool(truth) => RawBson::Boolean(*truth),
+        model::Literal::Null => RawBson::Null,
     }
 }
 
@@ -390,10 +390,10 @@ mod tests {
     #[test]
     fn a_query_knows_its_root_and_its_singular_prefix() {
         let query = Query::parse("$.after.items[2].tags[?@ == $.key._id]").unwrap();
-        assert_eq!((query.root(), query.is_singular(), query.steps().len()), (Root::After, false, 3));
+        assert_eq!((query.root(), query.is_singular(), query.path().steps.len()), (Root::After, false, 3));
         assert_eq!(query.roots(), [Root::After, Root::Key]);
         assert!(Query::parse("$.before.a['b.c'][0]").unwrap().is_singular());
         assert_eq!(Query::parse("$").unwrap().root(), Root::Whole);
-        assert_eq!(Query::parse_plain("$.store.book[0]").unwrap().steps().len(), 3);
+        assert_eq!(Query::parse_plain("$.store.book[0]").unwrap().path().steps.len(), 3);
     }
 }

@@ -6,14 +6,16 @@
 
 mod compile;
 mod scan;
+mod select;
 mod tree;
 
 use std::fmt;
 
 use super::LanguageError;
-use super::path::Step;
+use super::path::Path;
 
-pub(super) use tree::Segment;
+pub(super) use select::{Roots, nodes};
+pub(super) use tree::{Segment, Start};
 
 /// A compiled JSONPath (RFC 9535) rooted in one of the roots of a change.
 #[derive(Clone, Debug)]
@@ -23,7 +25,7 @@ pub struct Query {
     /// What it starts from.
     root: Root,
     /// The steps that each select at most one node, from the root on.
-    steps: Vec<Step>,
+    path: Path,
     /// What follows them; empty if the query is singular.
     rest: Vec<Segment>,
 }
@@ -99,15 +101,19 @@ impl Query {
     pub fn roots(&self) -> Vec<Root> {
         let mut roots = vec![self.root];
         for segment in &self.rest {
-            segment.collect_roots(&mut roots);
+            segment.visit_nodes(&mut |nodes| {
+                if let Start::Root(root) = nodes.start {
+                    roots.push(root);
+                }
+            });
         }
         roots.dedup();
         roots
     }
 
-    /// The steps of the singular prefix.
-    pub(super) fn steps(&self) -> &[Step] {
-        &self.steps
+    /// The singular prefix, from the root on.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What follows the singular prefix.

@@ -1,10 +1,10 @@
 //! A query after its singular prefix, in a form that can be run as it is.
 
-use bson::Bson;
+use bson::RawBson;
 use regex::Regex;
 
 use super::Root;
-use crate::rules::path::Step;
+use crate::rules::path::Path;
 
 /// Takes every node to nodes below it.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub(in crate::rules) enum Order {
 /// What can be compared.
 #[derive(Clone, Debug)]
 pub(in crate::rules) enum Operand {
-    Literal(Bson),
+    Literal(RawBson),
     /// The one node of a singular query, or nothing.
     Node(Nodes),
     Length(Box<Operand>),
@@ -77,7 +77,7 @@ pub(in crate::rules) enum Pattern {
 #[derive(Clone, Debug)]
 pub(in crate::rules) struct Nodes {
     pub(in crate::rules) start: Start,
-    pub(in crate::rules) steps: Vec<Step>,
+    pub(in crate::rules) path: Path,
     pub(in crate::rules) rest: Vec<Segment>,
 }
 
@@ -97,14 +97,11 @@ impl Segment {
         }
     }
 
-    pub(super) fn collect_roots(&self, roots: &mut Vec<Root>) {
+    /// Shows every query inside the segment's filters, nested ones included.
+    pub(in crate::rules) fn visit_nodes<'q>(&'q self, visit: &mut dyn FnMut(&'q Nodes)) {
         for selector in self.selectors() {
             if let Selector::Filter(condition) = selector {
-                condition.visit_nodes(&mut |nodes| {
-                    if let Start::Root(root) = nodes.start {
-                        roots.push(root);
-                    }
-                });
+                condition.visit_nodes(visit);
             }
         }
     }
@@ -149,11 +146,7 @@ impl Nodes {
     fn visit_nodes<'q>(&'q self, visit: &mut dyn FnMut(&'q Nodes)) {
         visit(self);
         for segment in &self.rest {
-            for selector in segment.selectors() {
-                if let Selector::Filter(condition) = selector {
-                    condition.visit_nodes(visit);
-                }
-            }
+            segment.visit_nodes(visit);
         }
     }
 

@@ -1,0 +1,467 @@
+//! One rule, compiled: whether it fires on a change, and the event it makes.
+
+use std::sync::Arc;
+
+use super::ast::{self, Operations, Transition, When};
+use super::condition::Condition;
+use super::path::Path;
+use super::payload::{Payload, text_of};
+use super::query::{Root, Start};
+use super::view::{Known, Truth, View, root_path};
+use super::{FailedEvent, ImageNeeds, NamespacePattern, Outcome, Query, TextTemplate, Undecided, UnknownReason, text};
+use crate::change::Operation;
+use crate::event::{Event, EventId, EventOrigin, Evidence};
+
+/// A compiled rule.
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    pub(super) id: Arc<str>,
+    event: Arc<str>,
+    pub(super) collections: Vec<NamespacePattern>,
+    pub(super) operations: Operations,
+    /// The top-level fields of which one must be touched for the rule to fire on an update; absent if none needs to be.
+    pub(super) touched: Option<Vec<String>>,
+    pub(super) needs: ImageNeeds,
+    condition: Condition,
+    data: Payload,
+    key: Option<TextTemplate>,
+    subject: Option<TextTemplate>,
+    evidence: Evidence,
+    /// The places after the change that the rule reads, for deciding whether to look a document up.
+    reads_after: Vec<Path>,
+}
+
+/// Where the events of one change go by name; shared by all of them.
+pub(super) struct Names<'n> {
+    pub(super) database: &'n Arc<str>,
+    pub(super) collection: &'n Arc<str>,
+}
+
+impl CompiledRule {
+    pub(super) fn new(rule: &ast::Rule) -> Self {
+        let data = Payload::new(&rule.data);
+        let mut reads = Reads::default();
+        if let Some(when) = &rule.when {
+            reads.add_when(when);
+        }
+        if let Some(filter) = &rule.filter {
+            reads.add_where(filter);
+        }
+        data.visit_queries(&mut |query| reads.add_query(query));
+        for template in rule.key.iter().chain(&rule.subject) {
+            template.visit_queries(&mut |query| reads.add_query(query));
+        }
+        Self {
+            id: Arc::clone(&rule.id),
+            event: Arc::clone(&rule.event),
+            collections: rule.collections.clone(),
+            operations: rule.operations,
+            touched: rule.when.as_ref().and_then(touched),
+            needs: reads.needs(rule.operations),
+            condition: Condition::new(rule.when.as_ref(), rule.filter.as_ref(), rule.numbers),
+            data,
+            key: rule.key.clone(),
+            subject: rule.subject.clone(),
+            evidence: rule.evidence,
+            reads_after: reads.after,
+        }
+    }
+
+    pub(super) fn fires_on(&self, operation: Operation) -> bool {
+        match operation {
+            Operation::Insert => self.operations.insert,
+            Operation::Update | Operation::Replace => self.operations.update,
+            Operation::Delete => self.operations.delete,
+        }
+    }
+
+    /// Appends what the rule makes of the change; `number` counts the events of the change.
+    pub(super) fn apply(&self, view: &View<'_>, names: &Names<'_>, number: &mut u16, outcome: &mut Outcome) {
+        let mut evidence = Evidence::Exact;
+        match self.condition.holds(view, &mut evidence) {
+            Truth::False => return,
+            Truth::Unknown(reason) => return outcome.undecided.push(Undecided { rule: Arc::clone(&self.id), reason }),
+            Truth::True => {}
+        }
+        let id = self.event_id(view);
+        let data = match self.data.build(view, &mut evidence) {
+            Ok(data) => data,
+            Err(missing) => {
+                outcome.failed.push(FailedEvent { id, rule: Arc::clone(&self.id), reason: missing.reason });
+                return;
+            }
+        };
+        let subject = self.subject.as_ref().and_then(|template| text_of(template, view, &mut evidence));
+        let key = self.key.as_ref().and_then(|template| text_of(template, view, &mut evidence));
+        if evidence > self.evidence {
+            let reason =
+                if evidence == Evidence::LookUp { UnknownReason::NoPostImage } else { UnknownReason::NoPreImage };
+            return outcome.undecided.push(Undecided { rule: Arc::clone(&self.id), reason });
+        }
+        let change = view.change;
+        let time = change.cluster_time;
+        let sequence =
+            format!("{:08x}{:08x}{:06x}{:04x}", time.seconds, time.increment, change.operation_index, number);
+        *number = number.saturating_add(1);
+        outcome.events.push(Event {
+            id,
+            name: Arc::clone(&self.event),
+            rule: Arc::clone(&self.id),
+            database: Arc::clone(names.database),
+            collection: Arc::clone(names.collection),
+            subject,
+            time: change.time(),
+            partition_key: key.unwrap_or_else(|| text::key(change.key)),
+            sequence,
+            evidence,
+            transaction: view.transaction().map(ToOwned::to_owned),
+            data,
+        });
+    }
+
+    /// True if the rule may fire and reads something after the change that is not known without a look-up.
+    pub(super) fn wants_look_up(&self, view: &View<'_>) -> bool {
+        if self.reads_after.is_empty() || self.condition.holds(view, &mut Evidence::default()) == Truth::False {
+            return false;
+        }
+        self.reads_after.iter().any(|path| matches!(view.fact(Root::After, path).known, Known::Unknown(_)))
+    }
+
+    fn event_id(&self, view: &View<'_>) -> EventId {
+        EventId::new(&EventOrigin {
+            cluster_time: view.change.cluster_time,
+            operation_index: view.change.operation_index,
+            database: view.change.database,
+            collection: view.change.collection,
+            key: view.change.key.as_bytes(),
+            rule: &self.id,
+            ordinal: 0,
+        })
+    }
+}
+
+/// The top-level fields of which one must be touched for the condition to hold; `None` if none needs to be.
+fn touched(when: &When) -> Option<Vec<String>> {
+    match when {
+        When::Field(_, Transition::Unchanged) => None,
+        When::Field(path, _) => Some(vec![Path::from(path).top_level().to_owned()]),
+        When::All(parts) => parts.iter().filter_map(touched).min_by_key(Vec::len),
+        When::Any(parts) => {
+            let mut fields = Vec::new();
+            for part in parts {
+                fields.extend(touched(part)?);
+            }
+            fields.sort();
+            fields.dedup();
+            Some(fields)
+        }
+    }
+}
+
+/// What a rule reads of the documents before and after a change.
+#[derive(Default)]
+struct Reads {
+    /// It reads what was there before.
+    before: bool,
+    /// It has a transition, which a replacement shows only beside the document before it.
+    transitions: bool,
+    /// The places it reads after the change.
+    after: Vec<Path>,
+    /// The places that must have been written for the rule to fire.
+    written: Vec<Path>,
+}
+
+impl Reads {
+    fn add_when(&mut self, when: &When) {
+        match when {
+            When::All(parts) => parts.iter().for_each(|part| self.add_when(part)),
+            When::Any(parts) => {
+                let written = self.written.len();
+                parts.iter().for_each(|part| self.add_when(part));
+                // Only one of them needs to be.
+                self.written.truncate(written);
+            }
+            When::Field(path, transition) => self.add_transition(path.into(), transition),
+        }
+    }
+
+    fn add_transition(&mut self, path: Path, transition: &Transition) {
+        self.transitions = true;
+        match transition {
+            Transition::Changed => self.written.push(path),
+            Transition::Unchanged => {}
+            Transition::Becomes { from, to } => {
+                self.before |= from.is_some();
+                if to.is_some() {
+                    self.after.push(path.clone());
+                }
+                self.written.push(path);
+            }
+            Transition::Appears | Transition::Disappears | Transition::Moves { .. } | Transition::Crosses(..) => {
+                self.before = true;
+                self.after.push(path.clone());
+                self.written.push(path);
+            }
+        }
+    }
+
+    fn add_where(&mut self, filter: &ast::Where) {
+        match filter {
+            ast::Where::All(parts) => parts.iter().for_each(|part| self.add_where(part)),
+            ast::Where::Matches(query, _) | ast::Where::Exists(query) => self.add_query(query),
+        }
+    }
+
+    fn add_query(&mut self, query: &Query) {
+        self.add(query.root(), query.path());
+        for segment in query.rest() {
+            segment.visit_nodes(&mut |nodes| {
+                if let Start::Root(root) = nodes.start {
+                    self.add(root, &nodes.path);
+                }
+            });
+        }
+    }
+
+    fn add(&mut self, root: Root, path: &Path) {
+        match root {
+            Root::Before => self.before = true,
+            Root::After => self.after.push(path.clone()),
+            Root::Whole => {
+                self.before = true;
+                self.after.push(root_path());
+            }
+            Root::Key | Root::Change | Root::Meta => {}
+        }
+    }
+
+    /// What the rule needs beyond the change's own description.
+    fn needs(&self, operations: Operations) -> ImageNeeds {
+        ImageNeeds {
+            before: self.before && (operations.update || operations.delete),
+            before_of_replace: self.transitions && operations.update,
+            after: operations.update && self.after.iter().any(|path| !self.written.contains(path)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, Document, RawDocumentBuf, Timestamp, bson, doc, oid::ObjectId};
+
+    use super::*;
+    use crate::rules::ast::{Direction, Rule, Where};
+    use crate::rules::sample::{
+        apply, becomes, change, equals, field, in_a_word, rule, rule_when, rule_where, see, see_looked_up, update,
+        value_of, with_images,
+    };
+    use crate::rules::{RuleSet, Template};
+
+    fn text(text: &str) -> TextTemplate {
+        TextTemplate::parse(text).unwrap()
+    }
+
+    fn data(event: &Event) -> Document {
+        Document::try_from(&*event.data).unwrap()
+    }
+
+    fn insert(document: Document) -> Document {
+        let mut insert = change("insert");
+        insert.insert("fullDocument", document);
+        insert
+    }
+
+    fn on_insert(rule: Rule) -> Rule {
+        Rule { operations: Operations { insert: true, ..Operations::default() }, ..rule }
+    }
+
+    #[test]
+    fn an_event_carries_what_the_change_and_the_rule_say() {
+        let mut paid = update(doc! {"status": "paid"}, &[]);
+        let session = bson::Uuid::from_bytes([7; 16]);
+        paid.insert(
+            "lsid",
+            doc! {"id": session, "uid": bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1] }},
+        );
+        paid.insert("txnNumber", 42_i64);
+        let pays = |id: &str| Rule {
+            event: "OrderPaid".into(),
+            subject: Some(text("order/{$.key._id}")),
+            data: Template::Map(vec![("orderId".into(), value_of("$.key._id"))]),
+            ..Rule { id: id.into(), ..rule_when("status", becomes(None, Some(bson!("paid")))) }
+        };
+        let outcome = apply(vec![pays("first"), pays("second")], &paid);
+        let [first, second] = outcome.events.as_slice() else { panic!("{outcome:?}") };
+        assert_eq!((&*first.name, &*first.rule, &*second.rule), ("OrderPaid", "first", "second"));
+        assert_eq!((&*first.database, &*first.collection), ("shop", "orders"));
+        assert_eq!(first.subject.as_deref(), Some("order/1"));
+        assert_eq!(first.partition_key, "1");
+        assert_eq!(first.time.timestamp_millis(), 1_671_541_443_000);
+        assert_eq!(first.sequence, "63a1b2c3000000050000000000");
+        assert_eq!(second.sequence, "63a1b2c3000000050000000001");
+        assert_eq!(first.transaction.as_deref(), Some("07070707-0707-0707-0707-070707070707:42"));
+        assert_eq!(data(first), doc! {"orderId": 1});
+        assert_ne!(first.id, second.id);
+        let key = RawDocumentBuf::try_from(&doc! {"_id": 1}).unwrap();
+        let origin = EventOrigin {
+            cluster_time: Timestamp { time: 0x63A1_B2C3, increment: 5 }.into(),
+            operation_index: 0,
+            database: "shop",
+            collection: "orders",
+            key: key.as_bytes(),
+            rule: "first",
+            ordinal: 0,
+        };
+        assert_eq!(first.id, EventId::new(&origin));
+    }
+
+    #[test]
+    fn payloads_keep_types_leave_out_what_is_missing_and_take_defaults() {
+        let path = |query: &str, default: Option<Bson>| Template::Path {
+            query: Query::parse(query).unwrap(),
+            default,
+            required: false,
+        };
+        let id = ObjectId::from_bytes([9; 12]);
+        let order = doc! {"_id": id, "total": bson::Decimal128::from_bytes([1; 16]), "n": 5_i64, "items": [{"sku": "a"}, {"sku": "b"}], "none": null};
+        let template = Template::Map(vec![
+            ("id".into(), value_of("$.after._id")),
+            ("total".into(), value_of("$.after.total")),
+            ("n".into(), value_of("$.after.n")),
+            ("none".into(), value_of("$.after.none")),
+            ("missing".into(), value_of("$.after.missing")),
+            ("note".into(), path("$.after.note", Some(bson!("")))),
+            ("skus".into(), value_of("$.after.items[*].sku")),
+            ("nothing".into(), value_of("$.after.items[*].price")),
+            ("text".into(), Template::Text(text("{$.after.n} of {$.after._id}"))),
+            ("gone".into(), Template::Text(text("{$.after.missing}!"))),
+            ("fixed".into(), Template::Literal(bson!({"a": [1, "$.x"]}))),
+            (
+                "list".into(),
+                Template::List(vec![value_of("$.after.n"), value_of("$.after.missing"), Template::Literal(bson!(1))]),
+            ),
+            ("inner".into(), Template::Map(vec![("op".into(), value_of("$.change.operation"))])),
+        ]);
+        let outcome = apply(vec![Rule { data: template, ..on_insert(rule("Rule")) }], &insert(order.clone()));
+        assert_eq!(
+            data(&outcome.events[0]),
+            doc! {
+                "id": id,
+                "total": bson::Decimal128::from_bytes([1; 16]),
+                "n": 5_i64,
+                "none": null,
+                "note": "",
+                "skus": ["a", "b"],
+                "nothing": [],
+                "text": format!("5 of {id}"),
+                "fixed": {"a": [1, "$.x"]},
+                "list": [5_i64, 1],
+                "inner": {"op": "insert"},
+            }
+        );
+        let whole = apply(vec![Rule { data: value_of("$.after"), ..on_insert(rule("Rule")) }], &insert(order.clone()));
+        assert_eq!(data(&whole.events[0]), order);
+        let everything = apply(vec![Rule { data: value_of("$"), ..on_insert(rule("Rule")) }], &insert(order.clone()));
+        assert_eq!(data(&everything.events[0]).keys().collect::<Vec<_>>(), ["after", "key", "change", "meta"]);
+    }
+
+    #[test]
+    fn a_required_value_that_is_missing_fails_the_event_and_nothing_else() {
+        let template = Template::Path { query: Query::parse("$.after.note").unwrap(), default: None, required: true };
+        let needy = Rule { data: Template::Map(vec![("note".into(), template)]), ..on_insert(rule("Needy")) };
+        let outcome = apply(vec![needy, on_insert(rule("Other"))], &insert(doc! {"_id": 1}));
+        assert_eq!(outcome.failed.len(), 1);
+        assert_eq!(&*outcome.failed[0].rule, "Needy");
+        assert_eq!(outcome.failed[0].reason, "the required value at `$.after.note` is missing or not known");
+        assert_eq!(outcome.events.len(), 1);
+    }
+
+    #[test]
+    fn keys_are_texts_and_fall_back_on_the_document_key() {
+        let key_of = |rule: Rule, key: Document| {
+            let mut insert = insert(doc! {"customer": "c1", "at": bson::DateTime::from_millis(0)});
+            insert.insert("documentKey", key);
+            apply(vec![on_insert(rule)], &insert).events.remove(0).partition_key
+        };
+        assert_eq!(key_of(rule("R"), doc! {"_id": "a"}), "a");
+        assert_eq!(key_of(rule("R"), doc! {"_id": ObjectId::from_bytes([1; 12])}), "010101010101010101010101");
+        assert_eq!(key_of(rule("R"), doc! {"_id": {"a": 1, "b": "x"}}), "{\"a\":1,\"b\":\"x\"}");
+        assert_eq!(key_of(rule("R"), doc! {"region": "eu", "_id": 1_i64}), "{\"region\":\"eu\",\"_id\":1}");
+        assert_eq!(key_of(Rule { key: Some(text("{$.after.customer}")), ..rule("R") }, doc! {"_id": 1}), "c1");
+        assert_eq!(
+            key_of(Rule { key: Some(text("{$.after.at}")), ..rule("R") }, doc! {"_id": 1}),
+            "1970-01-01T00:00:00Z"
+        );
+        assert_eq!(key_of(Rule { key: Some(text("{$.after.nobody}")), ..rule("R") }, doc! {"_id": 1}), "1");
+    }
+
+    #[test]
+    fn evidence_is_that_of_what_the_rule_used() {
+        let paid = || rule_when("status", becomes(None, Some(bson!("paid"))));
+        let change = update(doc! {"status": "paid"}, &[]);
+        let state = || rule_where("$.after.status", equals("paid"));
+        for (rule, wanted) in [
+            (state(), "exact"),
+            (rule_where("$.change.updated.status", equals("paid")), "exact"),
+            (paid(), "delta"),
+            (Rule { data: Template::Map(vec![("s".into(), value_of("$.after.status"))]), ..state() }, "exact"),
+            (Rule { data: Template::Map(vec![("t".into(), value_of("$.after.total"))]), ..state() }, "delta"),
+        ] {
+            assert_eq!(in_a_word(&apply(vec![rule.clone()], &change)), wanted, "{rule:?}");
+        }
+        let looked_up = |rule: Rule| {
+            let (rules, mut outcome) = (RuleSet::compile(vec![rule]), Outcome::default());
+            see_looked_up(&change, Some(doc! {"status": "sent", "total": 7}), |change| {
+                rules.apply(change, &mut outcome)
+            });
+            in_a_word(&outcome)
+        };
+        assert_eq!(looked_up(paid()), "delta");
+        assert_eq!(looked_up(state()), "exact");
+        assert_eq!(looked_up(rule_where("$.after.total", equals(7))), "lookup");
+        let weak = Rule { evidence: Evidence::Delta, ..rule_where("$.after.total", equals(7)) };
+        assert_eq!(looked_up(weak), "no_post_image");
+    }
+
+    #[test]
+    fn image_needs_follow_from_what_the_rules_read() {
+        let needs = |rule: Rule| {
+            let needs = CompiledRule::new(&rule).needs;
+            [needs.before, needs.before_of_replace, needs.after]
+        };
+        let with = |query: &str| Template::Map(vec![("x".into(), value_of(query))]);
+        let paid = || rule_when("status", becomes(None, Some(bson!("paid"))));
+        assert_eq!(needs(rule("R")), [false, false, false]);
+        assert_eq!(needs(paid()), [false, true, false]);
+        assert_eq!(needs(Rule { data: with("$.after.status"), ..paid() }), [false, true, false]);
+        assert_eq!(needs(Rule { data: with("$.after.total"), ..paid() }), [false, true, true]);
+        assert_eq!(needs(Rule { data: with("$.before.status"), ..paid() }), [true, true, false]);
+        assert_eq!(needs(rule_when("status", becomes(Some(bson!("new")), None))), [true, true, false]);
+        assert_eq!(
+            needs(rule_when("n", Transition::Moves { direction: Direction::Up, by: None, by_percent: None })),
+            [true, true, false]
+        );
+        assert_eq!(needs(Rule { data: with("$"), ..rule("R") }), [true, false, true]);
+        assert_eq!(needs(Rule { data: with("$.after.total"), ..on_insert(rule("R")) }), [false, false, false]);
+        assert_eq!(needs(rule_where("$.after.items[?@.x == $.before.y]", equals(1))), [true, false, true]);
+        let any = When::Any(vec![field("a", becomes(None, Some(bson!(1)))), field("b", Transition::Changed)]);
+        assert_eq!(needs(Rule { when: Some(any), ..rule("R") }), [false, true, true]);
+    }
+
+    #[test]
+    fn a_look_up_is_wanted_only_for_what_is_not_known_of_a_rule_that_may_fire() {
+        let total = Template::Map(vec![("total".into(), value_of("$.after.total"))]);
+        let paid = Rule { data: total, ..rule_when("status", becomes(None, Some(bson!("paid")))) };
+        let rules = RuleSet::compile(vec![paid.clone()]);
+        let wants = |change: &Document| see(change, |change| rules.wants_look_up(change));
+        assert!(wants(&update(doc! {"status": "paid"}, &[])));
+        assert!(!wants(&update(doc! {"status": "sent"}, &[])));
+        assert!(!wants(&update(doc! {"other": 1}, &[])));
+        assert!(!wants(&update(doc! {"status": "paid", "total": 5}, &[])));
+        assert!(!wants(&with_images(update(doc! {"status": "paid"}, &[]), None, Some(doc! {"total": 5}))));
+        assert!(!wants(&with_images(update(doc! {"status": "paid"}, &[]), Some(doc! {"total": 5}), None)));
+        let also = Rule { filter: Some(Where::Exists(Query::parse("$.change.updated.force").unwrap())), ..paid };
+        let rules = RuleSet::compile(vec![also]);
+        assert!(!see(&update(doc! {"status": "paid"}, &[]), |change| rules.wants_look_up(change)));
+    }
+}
