@@ -20,7 +20,9 @@ mod rule;
 mod sample;
 mod template;
 mod text;
+mod transition;
 mod view;
+mod virtual_document;
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -115,11 +117,9 @@ pub struct FailedEvent {
 /// What rules need to know of the documents of one collection beyond the change's own description.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageNeeds {
-    /// Some rule reads the document before the change: without it, its conditions are unknown.
+    /// Some rule reads the document before the change, or has a transition: an update's own description decides many of those,
+    /// but a replacement shows what changed only beside the document before it.
     pub before: bool,
-    /// Some rule has a transition that an update's own description decides (weaker, as evidence `delta`), but a replacement only
-    /// shows beside the document before it.
-    pub before_of_replace: bool,
     /// Some rule reads parts of the document after the change that an update need not hold.
     pub after: bool,
 }
@@ -128,11 +128,7 @@ impl ImageNeeds {
     /// What either needs.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        Self {
-            before: self.before || other.before,
-            before_of_replace: self.before_of_replace || other.before_of_replace,
-            after: self.after || other.after,
-        }
+        Self { before: self.before || other.before, after: self.after || other.after }
     }
 }
 
@@ -178,6 +174,12 @@ impl RuleSet {
     /// The same over all collections that the rules name: what the stream is opened with.
     pub fn image_needs_of_all(&self) -> ImageNeeds {
         self.rules.iter().fold(ImageNeeds::default(), |needs, rule| needs.or(rule.needs))
+    }
+
+    /// The rules that no update or delete decides without the document before it: those that ask what was there. What is left
+    /// of [`ImageNeeds::before`] are rules that only replacements leave undecided.
+    pub fn rules_asking_what_was(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rules.iter().filter(|rule| rule.asks_what_was).map(|rule| &rule.id)
     }
 
     /// True if a rule that may fire on this change reads parts of the document after it that are not known, so that it

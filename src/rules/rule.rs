@@ -22,6 +22,8 @@ pub(super) struct CompiledRule {
     /// The top-level fields of which one must be touched for the rule to fire on an update; absent if none needs to be.
     pub(super) touched: Option<Vec<String>>,
     pub(super) needs: ImageNeeds,
+    /// Even an update leaves the rule undecided without the document before it.
+    pub(super) asks_what_was: bool,
     condition: Condition,
     data: Payload,
     key: Option<TextTemplate>,
@@ -58,6 +60,7 @@ impl CompiledRule {
             operations: rule.operations,
             touched: rule.when.as_ref().and_then(touched),
             needs: reads.needs(rule.operations),
+            asks_what_was: reads.asks_what_was(rule.operations),
             condition: Condition::new(rule.when.as_ref(), rule.filter.as_ref(), rule.numbers),
             data,
             key: rule.key.clone(),
@@ -235,11 +238,14 @@ impl Reads {
         }
     }
 
+    fn asks_what_was(&self, operations: Operations) -> bool {
+        self.before && (operations.update || operations.delete)
+    }
+
     /// What the rule needs beyond the change's own description.
     fn needs(&self, operations: Operations) -> ImageNeeds {
         ImageNeeds {
-            before: self.before && (operations.update || operations.delete),
-            before_of_replace: self.transitions && operations.update,
+            before: self.asks_what_was(operations) || (self.transitions && operations.update),
             after: operations.update && self.after.iter().any(|path| !self.written.contains(path)),
         }
     }
@@ -426,8 +432,8 @@ mod tests {
     #[test]
     fn image_needs_follow_from_what_the_rules_read() {
         let needs = |rule: Rule| {
-            let needs = CompiledRule::new(&rule).needs;
-            [needs.before, needs.before_of_replace, needs.after]
+            let rule = CompiledRule::new(&rule);
+            [rule.asks_what_was, rule.needs.before, rule.needs.after]
         };
         let with = |query: &str| Template::Map(vec![("x".into(), value_of(query))]);
         let paid = || rule_when("status", becomes(None, Some(bson!("paid"))));
@@ -441,9 +447,9 @@ mod tests {
             needs(rule_when("n", Transition::Moves { direction: Direction::Up, by: None, by_percent: None })),
             [true, true, false]
         );
-        assert_eq!(needs(Rule { data: with("$"), ..rule("R") }), [true, false, true]);
+        assert_eq!(needs(Rule { data: with("$"), ..rule("R") }), [true, true, true]);
         assert_eq!(needs(Rule { data: with("$.after.total"), ..on_insert(rule("R")) }), [false, false, false]);
-        assert_eq!(needs(rule_where("$.after.items[?@.x == $.before.y]", equals(1))), [true, false, true]);
+        assert_eq!(needs(rule_where("$.after.items[?@.x == $.before.y]", equals(1))), [true, true, true]);
         let any = When::Any(vec![field("a", becomes(None, Some(bson!(1)))), field("b", Transition::Changed)]);
         assert_eq!(needs(Rule { when: Some(any), ..rule("R") }), [false, true, true]);
     }

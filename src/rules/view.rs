@@ -3,15 +3,13 @@
 //! The images are used where they are; where they are not, the update's own description says much: what it wrote or removed is
 //! known, and what it does not mention is the same before and after.
 
-use std::cell::OnceCell;
-
-use bson::raw::cstr;
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{RawBsonRef, RawDocument};
 
 use super::UnknownReason;
 use super::mention::{self, Mention};
 use super::path::{Path, Step, find};
 use super::query::{self, Root};
+use super::virtual_document::VirtualDocuments;
 use crate::change::value::{self, Numbers};
 use crate::change::{Change, Image, Operation};
 use crate::event::Evidence;
@@ -25,7 +23,7 @@ pub(super) enum Known<'v> {
 }
 
 impl<'v> Known<'v> {
-    fn of(found: Option<RawBsonRef<'v>>) -> Self {
+    pub(super) fn of(found: Option<RawBsonRef<'v>>) -> Self {
         found.map_or(Self::Missing, Self::Value)
     }
 }
@@ -71,22 +69,12 @@ impl Truth {
 /// One change, looked at by rules.
 pub(super) struct View<'c> {
     pub(super) change: &'c Change<'c>,
-    /// The virtual documents, built only if something asks for one as a whole.
-    about_change: OnceCell<RawDocumentBuf>,
-    about_meta: OnceCell<RawDocumentBuf>,
-    whole: OnceCell<RawDocumentBuf>,
-    transaction: OnceCell<String>,
+    pub(super) virtual_documents: VirtualDocuments,
 }
 
 impl<'c> View<'c> {
     pub(super) fn new(change: &'c Change<'c>) -> Self {
-        Self {
-            change,
-            about_change: OnceCell::new(),
-            about_meta: OnceCell::new(),
-            whole: OnceCell::new(),
-            transaction: OnceCell::new(),
-        }
+        Self { change, virtual_documents: VirtualDocuments::default() }
     }
 
     /// The value at a path before the change.
@@ -187,106 +175,8 @@ impl<'c> View<'c> {
             Root::Key => Fact::exact(look(self.change.key, path)),
             Root::Change => Fact::exact(self.about_change(path)),
             Root::Meta => Fact::exact(self.about_meta(path)),
-            Root::Whole => Fact {
-                known: look(self.whole.get_or_init(|| self.build_whole()), path),
-                evidence: self.evidence_at_hand(),
-            },
+            Root::Whole => Fact { known: look(self.whole(), path), evidence: self.evidence_at_hand() },
         }
-    }
-
-    fn about_change(&self, path: &Path) -> Known<'_> {
-        let Some((first, rest)) = path.steps.split_first() else {
-            return Known::Value(RawBsonRef::Document(self.about_change.get_or_init(|| self.build_about_change())));
-        };
-        Known::of(self.change_field(&first.text).and_then(|value| find(value, rest)))
-    }
-
-    fn change_field(&self, name: &str) -> Option<RawBsonRef<'_>> {
-        let description = self.change.description.as_ref();
-        match name {
-            "operation" => Some(RawBsonRef::String(self.change.operation.as_str())),
-            "database" => Some(RawBsonRef::String(self.change.database)),
-            "collection" => Some(RawBsonRef::String(self.change.collection)),
-            "updated" => description.map(|description| RawBsonRef::Document(description.updated)),
-            "removed" => description.map(|description| RawBsonRef::Array(description.removed)),
-            "truncated" => description.and_then(|description| description.truncated).map(RawBsonRef::Array),
-            _ => None,
-        }
-    }
-
-    fn about_meta(&self, path: &Path) -> Known<'_> {
-        let Some((first, rest)) = path.steps.split_first() else {
-            return Known::Value(RawBsonRef::Document(self.about_meta.get_or_init(|| self.build_about_meta())));
-        };
-        Known::of(self.meta_field(&first.text).and_then(|value| find(value, rest)))
-    }
-
-    fn meta_field(&self, name: &str) -> Option<RawBsonRef<'_>> {
-        match name {
-            "clusterTime" => Some(RawBsonRef::Timestamp(self.change.cluster_time.into())),
-            "wallTime" => self.change.wall_time.map(RawBsonRef::DateTime),
-            "transaction" => self.transaction().map(RawBsonRef::String),
-            "source" => Some(RawBsonRef::String(if self.change.token.is_some() { "change_stream" } else { "oplog" })),
-            "evidence" => Some(RawBsonRef::String(self.evidence_at_hand().as_str())),
-            _ => None,
-        }
-    }
-
-    /// The change's transaction as text: `<logical session>:<number>`.
-    pub(super) fn transaction(&self) -> Option<&str> {
-        let transaction = self.change.transaction.as_ref()?;
-        Some(self.transaction.get_or_init(|| super::text::transaction(transaction)))
-    }
-
-    /// How well the change as a whole is known.
-    fn evidence_at_hand(&self) -> Evidence {
-        match (self.change.before, self.change.after) {
-            (_, Image::LookedUp(_)) | (Image::LookedUp(_), _) => Evidence::LookUp,
-            (Image::Unknown, _) | (_, Image::Unknown) => Evidence::Delta,
-            _ => Evidence::Exact,
-        }
-    }
-
-    fn build_about_change(&self) -> RawDocumentBuf {
-        let mut document = RawDocumentBuf::new();
-        let names = [
-            cstr!("operation"),
-            cstr!("database"),
-            cstr!("collection"),
-            cstr!("updated"),
-            cstr!("removed"),
-            cstr!("truncated"),
-        ];
-        for name in names {
-            if let Some(value) = self.change_field(name.as_str()) {
-                document.append(name, value);
-            }
-        }
-        document
-    }
-
-    fn build_about_meta(&self) -> RawDocumentBuf {
-        let mut document = RawDocumentBuf::new();
-        for name in [cstr!("clusterTime"), cstr!("wallTime"), cstr!("transaction"), cstr!("source"), cstr!("evidence")]
-        {
-            if let Some(value) = self.meta_field(name.as_str()) {
-                document.append(name, value);
-            }
-        }
-        document
-    }
-
-    fn build_whole(&self) -> RawDocumentBuf {
-        let mut document = RawDocumentBuf::new();
-        for (name, image) in [(cstr!("before"), self.change.before), (cstr!("after"), self.change.after)] {
-            if let Image::Exact(image) | Image::LookedUp(image) = image {
-                document.append(name, image);
-            }
-        }
-        document.append(cstr!("key"), self.change.key);
-        document.append(cstr!("change"), self.build_about_change());
-        document.append(cstr!("meta"), self.build_about_meta());
-        document
     }
 }
 
