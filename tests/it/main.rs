@@ -1,4 +1,5 @@
 //! The integration tests: one binary. Everything that speaks to MongoDB or NATS speaks to a real server.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails says so by panicking")]
 
 mod checkpoint;
 mod config;

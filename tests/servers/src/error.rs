@@ -1,10 +1,12 @@
 //! Why a server can not be had or used.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 /// Why a server can not be had or used.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum ServerError {
     /// There is none on this machine and none could be fetched.
     #[error("no usable {name} was found, and fetching one failed: {reason}\nhelp: {help}")]
@@ -49,6 +51,19 @@ pub enum ServerError {
     /// MongoDB answered with an error.
     #[error("a command failed on the test's mongod")]
     Mongo(#[from] mongodb::error::Error),
+}
+
+/// As `Display`, with the causes: this is what a test that unwraps shows.
+impl fmt::Debug for ServerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(formatter, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }
 
 impl ServerError {

