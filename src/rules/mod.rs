@@ -6,6 +6,7 @@
 pub mod ast;
 mod check;
 mod condition;
+pub mod examples;
 mod index;
 mod language;
 mod matcher;
@@ -15,6 +16,7 @@ mod path;
 mod payload;
 mod plain;
 mod query;
+mod read;
 mod rule;
 #[cfg(test)]
 mod sample;
@@ -36,6 +38,7 @@ pub use namespace::NamespacePattern;
 pub use path::FieldPath;
 pub use plain::query;
 pub use query::{Query, Root};
+pub use read::{Reading, read};
 pub use template::{Template, TextPart, TextTemplate};
 
 use crate::change::{Change, Image, Operation};

@@ -65,7 +65,12 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, merged: Vec<Node>, key: Option<(String, Span)> },
+    Map {
+        entries: Vec<Entry>,
+        merged: Vec<Node>,
+        /// No text: a key that can not be one, whose value is dropped.
+        key: Option<(Option<String>, Span)>,
+    },
 }
 
 struct Builder<'b, 'd> {
@@ -170,10 +175,10 @@ impl Builder<'_, '_> {
                         .error(node.span, "Y005", format!("{} can not be a key", node.value.kind()))
                         .help("a key is a text; quote it if it holds braces, brackets or a colon");
                 }
-                *key = Some((text.unwrap_or_default(), node.span));
+                *key = Some((text, node.span));
             }
             Content::Map { entries, merged, key } => {
-                let Some((key, key_span)) = key.take() else { return };
+                let Some((Some(key), key_span)) = key.take() else { return };
                 if key == MERGE_KEY {
                     merged.push(node);
                     return;
@@ -225,7 +230,7 @@ impl Builder<'_, '_> {
             Some((_, Some("null" | "bool" | "int" | "float"))) => scalar::resolve(text),
             Some((tag, _)) => {
                 self.unknown_tag(tag, place);
-                return Value::Null;
+                return Value::Text(text.to_owned());
             }
             None if plain => scalar::resolve(text),
             None => return Value::Text(text.to_owned()),
@@ -249,7 +254,7 @@ impl Builder<'_, '_> {
         let place = Span::new(marker.line(), marker.col() + 1, 1);
         self.diagnostics
             .error(place, "Y001", format!("not valid YAML: {}", error.info()))
-            .help("check the indentation, the quotes and the brackets here and on the line before");
+            .help("check the indentation and the brackets here and on the line before; a text with brackets, braces or commas needs quotes");
     }
 
     fn place(&self, span: &granit_parser::Span) -> Span {

@@ -167,12 +167,7 @@ impl<'d> FileDiagnostics<'d> {
         self.file
     }
 
-    /// The number of findings so far, over all files; to see whether some step added any.
-    pub fn mark(&self) -> usize {
-        self.all.list.len()
-    }
-
-    /// The number of errors so far, over all files.
+    /// The number of errors so far, over all files; to see whether some step added any.
     pub fn error_count(&self) -> usize {
         self.all.count(Severity::Error)
     }

@@ -1,0 +1,124 @@
+//! The tests inside rule files: changes go in, and the events that come out are compared with those expected. Pure, as all of
+//! the rules are: a test needs no database.
+
+mod change;
+mod compare;
+mod difference;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bson::RawDocumentBuf;
+
+use crate::change::{Batch, Entry};
+use crate::event::Evidence;
+
+pub use change::{WrittenChange, WrittenDescription};
+
+use super::{Outcome, Reading, RuleSet, ast};
+
+/// A test of a rule file.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// Its name, for people.
+    pub name: String,
+    /// The file it stands in.
+    pub file: String,
+    /// The line of the file.
+    pub line: usize,
+    /// The changes, in the form in which a change stream sends them.
+    pub changes: Vec<RawDocumentBuf>,
+    /// The events that must come, and no others.
+    pub expected: Vec<Expectation>,
+    /// The rules that it sees, of those of its [`Reading`].
+    pub rules: Range<usize>,
+}
+
+/// An event that a test expects.
+#[derive(Clone, Debug, Default)]
+pub struct Expectation {
+    /// The event's name.
+    pub event: String,
+    /// What its payload must hold.
+    pub data: Option<RawDocumentBuf>,
+    /// True if the payload must hold nothing else.
+    pub exact: bool,
+    /// Its partition key.
+    pub key: Option<String>,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// The id of the rule that makes it.
+    pub rule: Option<String>,
+    /// How it is known.
+    pub evidence: Option<Evidence>,
+}
+
+/// What a test gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExampleResult {
+    /// The test's name.
+    pub name: String,
+    /// The file it stands in.
+    pub file: String,
+    /// The line of the file.
+    pub line: usize,
+    /// Every difference between what was expected and what came, one per line; empty if the test passed.
+    pub differences: Vec<String>,
+}
+
+impl ExampleResult {
+    /// True if everything came as expected.
+    pub fn passed(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+/// Runs every test of a reading, in its order.
+pub fn run(reading: &Reading) -> Vec<ExampleResult> {
+    let mut sets: Vec<(Range<usize>, RuleSet)> = Vec::new();
+    let mut results = Vec::new();
+    for example in &reading.examples {
+        let position = sets.iter().position(|(range, _)| *range == example.rules).unwrap_or_else(|| {
+            let rules = reading.rules.get(example.rules.clone()).unwrap_or_default();
+            sets.push((example.rules.clone(), RuleSet::compile(rules.to_vec())));
+            sets.len() - 1
+        });
+        results.push(run_one(&sets[position].1, example));
+    }
+    results
+}
+
+/// Runs one test against a set of rules.
+pub fn run_one(rules: &RuleSet, example: &Example) -> ExampleResult {
+    let batch = Batch::from_documents(example.changes.iter().map(|change| change.as_ref()), None);
+    let mut outcome = Outcome::default();
+    let mut actual = Vec::new();
+    let mut differences = Vec::new();
+    for (index, entry) in batch.entries().enumerate() {
+        match entry {
+            Ok(Entry::Change(change)) => rules.apply(&change, &mut outcome),
+            Ok(Entry::Notice(_)) => {}
+            Err(error) => differences.push(error.to_string()),
+        }
+        actual.extend(outcome.events.drain(..).map(|event| compare::Actual { change: index, event }));
+    }
+    differences.extend(compare::differences(&example.expected, actual));
+    for failed in &outcome.failed {
+        differences.push(format!("the event of rule {} could not be built: {}", failed.rule, failed.reason));
+    }
+    if !differences.is_empty() {
+        for undecided in &outcome.undecided {
+            let reason = undecided.reason.as_str();
+            differences.push(format!("rule {} could not be decided: {reason}", undecided.rule));
+        }
+    }
+    ExampleResult { name: example.name.clone(), file: example.file.clone(), line: example.line, differences }
+}
+
+/// True if some test that sees the rule expects its event.
+pub(super) fn covers(example: &Example, rule: &ast::Rule) -> bool {
+    example.expected.iter().any(|expected| {
+        let of_rule = expected.rule.as_ref().is_none_or(|id| Arc::from(id.as_str()) == rule.id);
+        expected.event == *rule.event && of_rule
+    })
+}

@@ -1,0 +1,301 @@
+//! What can only be seen when rules are looked at as wholes and side by side.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::rules::ast::{Rule, When, Where};
+use crate::rules::query::Root;
+use crate::rules::{Matcher, Query, Template, TextPart, TextTemplate, examples};
+use crate::yaml::{Diagnostics, FileDiagnostics, SourceFile, Span, did_you_mean};
+
+use super::rule::ReadRule;
+use super::{ReadFile, codes, possible};
+
+/// Every check that needs whole rules.
+pub(super) fn all(files: &[SourceFile], read: &mut [ReadFile], diagnostics: &mut Diagnostics) {
+    for (file, read) in files.iter().zip(read.iter_mut()) {
+        let mut notes = diagnostics.of(file);
+        for rule in &mut read.rules {
+            let errors_before = notes.error_count();
+            cannot_fire(&mut notes, rule);
+            never_there(&mut notes, rule);
+            rule.can_fire = notes.error_count() == errors_before;
+        }
+    }
+    let read = &*read;
+    duplicate_ids(files, read, diagnostics);
+    different_shapes(files, read, diagnostics);
+    indistinguishable(files, read, diagnostics);
+    tests(files, read, diagnostics);
+}
+
+fn every<'r>(files: &'r [SourceFile], read: &'r [ReadFile]) -> impl Iterator<Item = (&'r SourceFile, &'r ReadRule)> {
+    files.iter().zip(read).flat_map(|(file, read)| read.rules.iter().map(move |rule| (file, rule)))
+}
+
+fn place(file: &SourceFile, span: Span) -> String {
+    format!("{}:{}", file.name, span.line)
+}
+
+fn duplicate_ids(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
+    let mut seen: HashMap<&str, String> = HashMap::new();
+    for (file, rule) in every(files, read) {
+        let id = &*rule.rule.id;
+        match seen.get(id) {
+            None => {
+                seen.insert(id, place(file, rule.id_span));
+            }
+            Some(first) => {
+                let help = if rule.id_span == rule.event_span {
+                    format!("an event made by two rules needs ids of their own: add `id:` here or at {first}")
+                } else {
+                    "the id of a rule is unique in the whole set: give it another".to_owned()
+                };
+                diagnostics
+                    .of(file)
+                    .error(rule.id_span, codes::DUPLICATE_ID, format!("the rule id {id:?} is already taken at {first}"))
+                    .help(help);
+            }
+        }
+    }
+}
+
+/// A rule for inserts (or deletes) only, with a condition that no insert (or delete) fulfils.
+fn cannot_fire(notes: &mut FileDiagnostics<'_>, read: &ReadRule) {
+    let rule = &read.rule;
+    let operations = rule.operations;
+    let (word, missing, can_hold): (_, _, &dyn Fn(&When) -> bool) =
+        match (operations.insert, operations.update, operations.delete) {
+            (true, false, false) => ("insert", Root::Before, &possible::can_hold_on_insert),
+            (false, false, true) => ("delete", Root::After, &possible::can_hold_on_delete),
+            _ => return,
+        };
+    if rule.when.as_ref().is_some_and(|when| !can_hold(when)) {
+        let help = match word {
+            "insert" => "an inserted document has no value before: leave out `from`, or use `on: update`",
+            _ => "a deleted document has no value after: leave out `to`, or use `on: update`",
+        };
+        let message = format!("the rule can not fire: its `when` never holds on {word}");
+        notes.error(read.event_span, codes::CANNOT_FIRE, message).help(help);
+    }
+    if rule.filter.as_ref().is_some_and(|filter| needs(filter, missing)) {
+        notes
+            .error(
+                read.event_span,
+                codes::CANNOT_FIRE,
+                format!("the rule can not fire: its `where` never holds on {word}"),
+            )
+            .help(format!(
+                "`$.{}` is absent on {word}: ask the other document, or another operation",
+                missing.as_str()
+            ));
+    }
+    let mut required = None;
+    visit(&rule.data, &mut |query, is_required| {
+        if is_required && query.root() == missing {
+            required = Some(query.text.clone());
+        }
+    });
+    if let Some(path) = required {
+        notes
+            .error(
+                read.data_span,
+                codes::CANNOT_FIRE,
+                format!("no event can be built: `{path}` is required, and absent on {word}"),
+            )
+            .help("leave out `required`, or read the other document");
+    }
+}
+
+/// True if the condition can only hold with a node under a root that is absent.
+fn needs(filter: &Where, absent: Root) -> bool {
+    match filter {
+        Where::All(all) => all.iter().any(|one| needs(one, absent)),
+        Where::Exists(query) => query.root() == absent,
+        Where::Matches(query, matcher) => query.root() == absent && !possible::holds_for_missing(matcher),
+    }
+}
+
+/// Paths of the payload that never hold a value, because the document they look into is never there.
+fn never_there(notes: &mut FileDiagnostics<'_>, read: &ReadRule) {
+    let operations = read.rule.operations;
+    let (word, missing) = match (operations.insert, operations.update, operations.delete) {
+        (true, false, false) => ("insert", Root::Before),
+        (false, false, true) => ("delete", Root::After),
+        _ => return,
+    };
+    let mut paths = Vec::new();
+    visit(&read.rule.data, &mut |query, is_required| {
+        if !is_required && query.root() == missing {
+            paths.push(query.text.clone());
+        }
+    });
+    let texts = [&read.rule.key, &read.rule.subject].into_iter().flatten();
+    paths.extend(texts.flat_map(queries).filter(|query| query.root() == missing).map(|query| query.text.clone()));
+    if let Some(path) = paths.first() {
+        let other = if missing == Root::Before { "$.after" } else { "$.before" };
+        notes
+            .warning(read.data_span, codes::NEVER_THERE, format!("`{path}` is never there on {word}"))
+            .help(format!("read it from `{other}`"));
+    }
+}
+
+fn queries(text: &TextTemplate) -> impl Iterator<Item = &Query> {
+    text.parts.iter().filter_map(|part| match part {
+        TextPart::Query(query) => Some(query),
+        TextPart::Text(_) => None,
+    })
+}
+
+/// Shows every query of a template, and whether its value is required.
+fn visit(template: &Template, show: &mut dyn FnMut(&Query, bool)) {
+    match template {
+        Template::Literal(_) => {}
+        Template::Path { query, required, .. } => show(query, *required),
+        Template::Text(text) => queries(text).for_each(|query| show(query, false)),
+        Template::Map(fields) => fields.iter().for_each(|(_, field)| visit(field, show)),
+        Template::List(elements) => elements.iter().for_each(|element| visit(element, show)),
+    }
+}
+
+/// Two rules that make one event, but with different fields.
+fn different_shapes(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
+    let mut seen: HashMap<&str, (BTreeSet<String>, String)> = HashMap::new();
+    for (file, rule) in every(files, read) {
+        let shape = shape(&rule.rule.data);
+        let Some((first, first_place)) = seen.get(&*rule.rule.event) else {
+            seen.insert(&rule.rule.event, (shape, place(file, rule.data_span)));
+            continue;
+        };
+        let quoted =
+            |fields: Vec<&String>| fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ");
+        let more: Vec<_> = shape.difference(first).collect();
+        let fewer: Vec<_> = first.difference(&shape).collect();
+        let difference = match (more.is_empty(), fewer.is_empty()) {
+            (true, true) => continue,
+            (false, true) => format!("here with {}", quoted(more)),
+            (true, false) => format!("here without {}", quoted(fewer)),
+            (false, false) => format!("here with {} and without {}", quoted(more), quoted(fewer)),
+        };
+        let event = &rule.rule.event;
+        let message = format!("the data of {event} has another shape than at {first_place}: {difference}");
+        diagnostics.of(file).warning(rule.data_span, codes::DIFFERENT_SHAPES, message).help(
+            "who consumes an event expects one shape: give both rules the same fields, or their events different names",
+        );
+    }
+}
+
+/// The paths of the fields of a payload.
+fn shape(template: &Template) -> BTreeSet<String> {
+    fn add(template: &Template, path: &str, paths: &mut BTreeSet<String>) {
+        if let Template::Map(fields) = template {
+            for (name, field) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                add(field, &path, paths);
+                paths.insert(path);
+            }
+        } else if path.is_empty()
+            && let Template::Path { query, .. } = template
+        {
+            paths.insert(query.text.clone());
+        }
+    }
+    let mut paths = BTreeSet::new();
+    add(template, "", &mut paths);
+    paths
+}
+
+/// Two rules with the same conditions: nothing in a change says which of their events has happened.
+fn indistinguishable(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
+    let mut seen: HashMap<String, (&str, String)> = HashMap::new();
+    for (file, rule) in every(files, read).filter(|(_, rule)| rule.enabled) {
+        let conditions = conditions(&rule.rule);
+        let Some((first, first_place)) = seen.get(&conditions) else {
+            seen.insert(conditions, (&rule.rule.id, place(file, rule.id_span)));
+            continue;
+        };
+        let id = &rule.rule.id;
+        let message = format!("the rules {first} ({first_place}) and {id} match exactly the same changes");
+        diagnostics.of(file).warning(rule.event_span, codes::INDISTINGUISHABLE, message).help(
+            "both events are sent for every such change; add a condition that tells them apart, or keep one rule",
+        );
+    }
+}
+
+/// Everything that decides whether a rule fires, in one order whatever the order in the file.
+fn conditions(rule: &Rule) -> String {
+    let mut collections: Vec<_> =
+        rule.collections.iter().map(|pattern| format!("{}.{}", pattern.database, pattern.collection)).collect();
+    collections.sort();
+    collections.dedup();
+    let when = rule.when.as_ref().map(when_text);
+    let filter = rule.filter.as_ref().map(where_text);
+    format!("{collections:?} {:?} {:?} {when:?} {filter:?}", rule.operations, rule.numbers)
+}
+
+fn when_text(when: &When) -> String {
+    let sorted = |name: &str, parts: &[When]| {
+        let mut parts: Vec<_> = parts.iter().map(when_text).collect();
+        parts.sort();
+        format!("{name}{parts:?}")
+    };
+    match when {
+        When::All(all) => sorted("all", all),
+        When::Any(any) => sorted("any", any),
+        When::Field(path, transition) => format!("{:?} {transition:?}", path.steps),
+    }
+}
+
+fn where_text(filter: &Where) -> String {
+    match filter {
+        Where::All(all) => {
+            let mut parts: Vec<_> = all.iter().map(where_text).collect();
+            parts.sort();
+            format!("{parts:?}")
+        }
+        Where::Matches(query, matcher) => format!("{} {matcher:?}", query.text),
+        // To exist and to match `{exists: true}` are the same.
+        Where::Exists(query) => format!("{} {:?}", query.text, Matcher::Exists(true)),
+    }
+}
+
+/// Rules that no test expects, and tests that expect what no rule makes.
+fn tests(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
+    let own_rules = |file: &ReadFile| !file.events.is_empty();
+    let all_events: Vec<&str> = read.iter().flat_map(|file| file.events.iter().map(String::as_str)).collect();
+    for (file, read_file) in files.iter().zip(read) {
+        let mut notes = diagnostics.of(file);
+        let others = read.iter().filter(|other| !own_rules(other)).flat_map(|other| &other.examples);
+        let examples: Vec<_> = read_file.examples.iter().chain(others).map(|read| &read.example).collect();
+        for rule in read_file.rules.iter().filter(|rule| rule.enabled && rule.can_fire) {
+            if !read_file.has_broken_tests && !examples.iter().any(|example| examples::covers(example, &rule.rule)) {
+                notes
+                    .warning(
+                        rule.event_span,
+                        codes::NO_TEST,
+                        format!("no test expects the event of rule {}", rule.rule.id),
+                    )
+                    .help("add one under `tests`: a change, and the events to expect");
+            }
+        }
+        let events: Vec<&str> = match own_rules(read_file) {
+            true => read_file.events.iter().map(String::as_str).collect(),
+            false => all_events.clone(),
+        };
+        for example in &read_file.examples {
+            for (expected, span) in example.example.expected.iter().zip(&example.event_spans) {
+                if !events.contains(&expected.event.as_str()) {
+                    let message =
+                        format!("no rule {} makes the event {:?}", scope(own_rules(read_file)), expected.event);
+                    let help = did_you_mean(&expected.event, events.iter().copied());
+                    notes.error(*span, codes::UNKNOWN_EVENT, message).maybe_help(help.or_else(|| {
+                        Some("a test sees the rules of its own file; a file with tests only sees all rules".to_owned())
+                    }));
+                }
+            }
+        }
+    }
+}
+
+fn scope(own_rules: bool) -> &'static str {
+    if own_rules { "of this file" } else { "of these files" }
+}

@@ -1,0 +1,82 @@
+//! `where`: from JSONPaths and value matchers.
+
+use crate::rules::Query;
+use crate::rules::ast::Where;
+use crate::yaml::{Entry, Node, Span, Value};
+
+use super::reader::Reader;
+use super::{codes, condition};
+
+/// Reads the value of `where`.
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Where> {
+    let all = match &node.value {
+        Value::Map(entries) => of_map(reader, node, entries)?,
+        Value::List(nodes) => {
+            if nodes.is_empty() {
+                reader
+                    .error(node.span, codes::EMPTY, "`where` is empty")
+                    .help("name at least one condition, or leave it out");
+                return None;
+            }
+            let conditions: Vec<_> = nodes.iter().map(|node| condition(reader, node)).collect();
+            conditions.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect()
+        }
+        Value::Text(text) => vec![Where::Exists(query(reader, text, node.span)?)],
+        _ => {
+            reader
+                .wrong_type(node, "`where`", "a mapping of JSONPaths to values, or a list")
+                .help("write {$.after.total: {gte: 100}} or [\"$.after.items[?@.qty > 10]\"]");
+            return None;
+        }
+    };
+    Some(Where::All(all))
+}
+
+fn condition(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Where>> {
+    match &node.value {
+        Value::Text(text) => query(reader, text, node.span).map(|query| vec![Where::Exists(query)]),
+        Value::Map(entries) => of_map(reader, node, entries),
+        _ => {
+            reader.wrong_type(node, "a condition of `where`", "a JSONPath or a mapping of JSONPaths to values");
+            None
+        }
+    }
+}
+
+fn of_map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Vec<Where>> {
+    if entries.is_empty() {
+        reader.error(node.span, codes::EMPTY, "`where` is empty").help("name at least one condition, or leave it out");
+        return None;
+    }
+    let conditions: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let query = query(reader, &entry.key, entry.key_span);
+            let matcher = condition::read(reader, &entry.node);
+            Some(Where::Matches(query?, matcher?))
+        })
+        .collect();
+    conditions.into_iter().collect()
+}
+
+fn query(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<Query> {
+    if !text.starts_with('$') {
+        let help = match text {
+            "any" | "or" => {
+                "`any` belongs to `when`; here, ask within one JSONPath: [\"$.after.items[?@.a == 1 || @.b == 2]\"]"
+                    .to_owned()
+            }
+            _ if ["after.", "before.", "key.", "change.", "meta."].iter().any(|root| text.starts_with(root)) => {
+                format!("write \"$.{text}\"")
+            }
+            _ => format!(
+                "write \"$.after.{text}\" for the document after the change, \"$.before.{text}\" for the one before"
+            ),
+        };
+        reader
+            .error(span, codes::NO_QUERY, format!("{text:?} is no JSONPath: it does not start with \"$.\""))
+            .help(help);
+        return None;
+    }
+    reader.language(span, Query::parse(text))
+}

@@ -1,0 +1,141 @@
+//! From the text of rule files to checked rules: every problem of every file at once, each with its place and a way out.
+
+mod check;
+mod codes;
+mod condition;
+mod example;
+mod filter;
+mod literal;
+mod possible;
+mod reader;
+mod rule;
+mod template;
+mod when;
+
+use crate::yaml::{self, Diagnostics, Node, SourceFile, Value};
+
+use super::ast;
+use super::examples::Example;
+use reader::Reader;
+use rule::{Defaults, ReadRule};
+
+/// The version of the rule language that is read.
+const VERSION: i64 = 1;
+const FILE_KEYS: [&str; 4] = ["version", "defaults", "rules", "tests"];
+
+/// What a set of rule files holds.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// The enabled rules without errors, in the order of the files. To be used only if there are no errors at all.
+    pub rules: Vec<ast::Rule>,
+    /// The tests without errors.
+    pub examples: Vec<Example>,
+    /// Everything there is to say, sorted by place.
+    pub diagnostics: Diagnostics,
+}
+
+/// The rules and tests of one file.
+#[derive(Default)]
+struct ReadFile {
+    rules: Vec<ReadRule>,
+    examples: Vec<example::ReadExample>,
+    /// The names of all events, those of rules with errors included.
+    events: Vec<String>,
+    /// True if some test could not be read: then nobody knows what it would have covered.
+    has_broken_tests: bool,
+}
+
+/// Reads a set of rule files. The rules of all of them form one set: their ids are unique over all files.
+pub fn read(files: &[SourceFile]) -> Reading {
+    let mut diagnostics = Diagnostics::default();
+    let mut read_files = Vec::new();
+    for file in files {
+        read_files.push(read_file(file, &mut diagnostics));
+    }
+    check::all(files, &mut read_files, &mut diagnostics);
+    diagnostics.sort();
+    let mut reading = Reading { diagnostics, ..Reading::default() };
+    let enabled_count = |file: &ReadFile| file.rules.iter().filter(|rule| rule.enabled).count();
+    let all_count: usize = read_files.iter().map(enabled_count).sum();
+    for file in read_files {
+        let start = reading.rules.len();
+        let end = start + enabled_count(&file);
+        // A test sees the rules of its own file; tests in a file of their own see all rules.
+        let rules = if file.events.is_empty() { 0..all_count } else { start..end };
+        reading.rules.extend(file.rules.into_iter().filter(|rule| rule.enabled).map(|rule| rule.rule));
+        reading.examples.extend(file.examples.into_iter().map(|read| Example { rules: rules.clone(), ..read.example }));
+    }
+    reading
+}
+
+fn read_file(file: &SourceFile, diagnostics: &mut Diagnostics) -> ReadFile {
+    let mut read = ReadFile::default();
+    if let Some(root) = yaml::read(&mut diagnostics.of(file)) {
+        let mut reader = Reader::new(diagnostics.of(file));
+        read_root(&mut reader, &root, &mut read);
+    }
+    read
+}
+
+fn read_root(reader: &mut Reader<'_>, root: &Node, read: &mut ReadFile) {
+    let Some(entries) = root.as_map() else {
+        let help = match &root.value {
+            Value::List(_) => "put the list under `rules:`".to_owned(),
+            _ => "a rule file starts with `version: 1`, then `rules:` and a list".to_owned(),
+        };
+        let message = match &root.value {
+            Value::Null => "the file is empty".to_owned(),
+            other => format!("a rule file must be a mapping, not {}", other.kind()),
+        };
+        reader.error(root.span, codes::FILE_SHAPE, message).help(help);
+        return;
+    };
+    for entry in entries.iter().filter(|entry| !FILE_KEYS.contains(&entry.key.as_str())) {
+        if rule::KEYS.contains(&entry.key.as_str()) {
+            reader
+                .error(entry.key_span, codes::UNKNOWN_KEY, format!("unknown key {:?} in a rule file", entry.key))
+                .help("it is a key of a rule: put it into an element of `rules`, or into `defaults`");
+        } else {
+            reader.unknown_key(entry, &FILE_KEYS, "a rule file");
+        }
+    }
+    if let Some(node) = root.get("version") {
+        version(reader, node);
+    }
+    let defaults = root.get("defaults").map_or_else(Defaults::default, |node| rule::defaults(reader, node));
+    if root.get("rules").is_none() && root.get("tests").is_none() {
+        reader
+            .error(root.span, codes::MISSING_KEY, "the file has neither `rules` nor `tests`")
+            .help("write `rules:` and below it one element `- event: ...` for each rule");
+    }
+    if let Some(node) = root.get("rules") {
+        for node in elements(reader, node, "`rules`") {
+            read.events.extend(node.get("event").and_then(Node::as_text).map(str::to_owned));
+            read.rules.extend(rule::read(reader, node, &defaults));
+        }
+    }
+    if let Some(node) = root.get("tests") {
+        for (index, node) in elements(reader, node, "`tests`").iter().enumerate() {
+            match example::read(reader, node, index) {
+                Some(example) => read.examples.push(example),
+                None => read.has_broken_tests = true,
+            }
+        }
+    }
+}
+
+fn elements<'n>(reader: &mut Reader<'_>, node: &'n Node, what: &str) -> &'n [Node] {
+    if node.as_map().is_some() {
+        reader.wrong_type(node, what, "a list").help("start every element with a dash: `- ...`");
+        return &[];
+    }
+    reader.list(node, what).unwrap_or_default()
+}
+
+fn version(reader: &mut Reader<'_>, node: &Node) {
+    if node.as_int() != Some(VERSION) {
+        reader
+            .error(node.span, codes::UNKNOWN_VERSION, "this version of the rule language is not known")
+            .help(format!("write `version: {VERSION}`"));
+    }
+}

@@ -1,0 +1,276 @@
+//! One rule: from its mapping, and the defaults of its file, to an [`ast::Rule`].
+
+use std::sync::Arc;
+
+use crate::event::Evidence;
+use crate::rules::ast::{self, Numbers, Operations, UnknownPolicy};
+use crate::rules::{NamespacePattern, Template};
+use crate::yaml::{Entry, Node, Span};
+
+use super::reader::Reader;
+use super::{codes, filter, template, when};
+
+/// Every key that a rule may have in this version.
+pub(super) const KEYS: [&str; 14] = [
+    "event",
+    "id",
+    "description",
+    "tags",
+    "enabled",
+    "collection",
+    "on",
+    "when",
+    "where",
+    "data",
+    "key",
+    "subject",
+    "unknown",
+    "evidence",
+];
+/// Keys of the language that this version refuses, with what to do instead.
+const NOT_YET: [(&str, &str); 7] = [
+    ("enters", "use `when` for the fields that change, and `where` for the state"),
+    ("leaves", "use `when` for the fields that change, and `where` for the state"),
+    ("each", "use `when: {items: changed}` for the array as a whole"),
+    ("transaction", "write one rule for each of its changes; their events carry the same `transaction`"),
+    ("first_of", "make the conditions of the rules exclude each other"),
+    ("to", "every sink gets every event"),
+    ("evidence", "every event carries its `evidence`; filter where it is consumed"),
+];
+/// Keys that say which rule it is: they can not be shared by all rules of a file.
+const OWN_KEYS: [&str; 2] = ["event", "id"];
+
+/// A rule as it was read, and where its parts stand, for findings that need the other rules.
+pub(super) struct ReadRule {
+    pub(super) rule: ast::Rule,
+    pub(super) enabled: bool,
+    /// False once it is known that no change can make it fire.
+    pub(super) can_fire: bool,
+    /// Where the event's name stands.
+    pub(super) event_span: Span,
+    /// Where the id stands, or the event's name where it has none of its own.
+    pub(super) id_span: Span,
+    /// Where `data` stands, or the event's name.
+    pub(super) data_span: Span,
+}
+
+/// What the rules of a file have in common.
+#[derive(Default)]
+pub(super) struct Defaults<'n> {
+    entries: Vec<&'n Entry>,
+    numbers: Numbers,
+}
+
+/// Reads `defaults`.
+pub(super) fn defaults<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Defaults<'n> {
+    let mut defaults = Defaults::default();
+    let Some(entries) = reader.map(node, "`defaults`") else { return defaults };
+    let mut known: Vec<&str> = KEYS.iter().copied().filter(|key| !OWN_KEYS.contains(key)).collect();
+    known.push("numbers");
+    for entry in entries {
+        let key = entry.key.as_str();
+        if OWN_KEYS.contains(&key) {
+            reader
+                .error(entry.key_span, codes::UNKNOWN_KEY, format!("`{key}` can not be a default"))
+                .help("it says which rule it is: write it in every rule");
+        } else if key == "numbers" {
+            defaults.numbers = numbers(reader, &entry.node);
+        } else if !is_refused(reader, entry) {
+            if known.contains(&key) {
+                defaults.entries.push(entry);
+            } else {
+                reader.unknown_key(entry, &known, "`defaults`");
+            }
+        }
+    }
+    defaults
+}
+
+fn numbers(reader: &mut Reader<'_>, node: &Node) -> Numbers {
+    match reader.text(node, "`numbers`") {
+        Some("strict") => Numbers::Strict,
+        Some("by_value") | None => Numbers::ByValue,
+        Some(word) => {
+            reader.unknown_word(word, node.span, "`numbers`", &["by_value", "strict"]);
+            Numbers::ByValue
+        }
+    }
+}
+
+/// Refuses a key that is part of the language, but not of this version.
+fn is_refused(reader: &mut Reader<'_>, entry: &Entry) -> bool {
+    let Some((key, instead)) = NOT_YET.iter().find(|(key, _)| *key == entry.key) else { return false };
+    reader
+        .error(entry.key_span, codes::NOT_SUPPORTED, format!("this version does not support `{key}` yet"))
+        .help(*instead);
+    true
+}
+
+struct Fields<'n> {
+    own: &'n [Entry],
+    defaults: &'n [&'n Entry],
+}
+
+impl<'n> Fields<'n> {
+    fn entry(&self, key: &str) -> Option<&'n Entry> {
+        let own = self.own.iter().find(|entry| entry.key == key);
+        own.or_else(|| self.defaults.iter().copied().find(|entry| entry.key == key))
+    }
+
+    fn get(&self, key: &str) -> Option<&'n Node> {
+        self.entry(key).map(|entry| &entry.node)
+    }
+}
+
+/// Reads one rule. A rule with any error is not returned, but read to its end, so that all of its errors are reported.
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>) -> Option<ReadRule> {
+    let mark = reader.errors();
+    let own = reader.map(node, "a rule")?;
+    let mut has_refused_condition = false;
+    for entry in own {
+        if is_refused(reader, entry) {
+            has_refused_condition |= matches!(entry.key.as_str(), "enters" | "leaves" | "each" | "transaction");
+        } else if !KEYS.contains(&entry.key.as_str()) {
+            reader.unknown_key(entry, &KEYS, "a rule");
+        }
+    }
+    let fields = Fields { own, defaults: &defaults.entries };
+    let event = name(reader, &fields, "event");
+    if fields.get("event").is_none() {
+        reader
+            .error(node.span, codes::MISSING_KEY, "the rule has no `event`")
+            .help("name the business event, a fact in the past tense: `event: OrderPaid`");
+    }
+    let id = name(reader, &fields, "id").or(event);
+    let collections = collections(reader, &fields, node.span);
+    let when_node = fields.get("when");
+    let condition = when_node.map(|node| when::read(reader, node));
+    let filter = fields.get("where").map(|node| filter::read(reader, node));
+    let operations = operations(reader, &fields, node.span, when_node.is_some() || has_refused_condition);
+    let data = fields.get("data").map_or_else(|| Some(Template::Map(Vec::new())), |node| template::data(reader, node));
+    let key = fields.get("key").map(|node| template::text(reader, node, "`key`"));
+    let subject = fields.get("subject").map(|node| template::text(reader, node, "`subject`"));
+    let description = fields.get("description").and_then(|node| reader.text(node, "`description`"));
+    let tags = fields.get("tags").and_then(|node| reader.texts(node, "`tags`")).unwrap_or_default();
+    let enabled = fields.get("enabled").is_none_or(|node| reader.boolean(node, "`enabled`").unwrap_or(true));
+    unknown_policy(reader, &fields);
+    if reader.errors() > mark {
+        return None;
+    }
+    let place = fields.entry("event").map_or(node.span, |entry| entry.key_span);
+    let event_span = fields.get("event").map_or(node.span, |node| node.span);
+    let rule = ast::Rule {
+        id: Arc::from(id?),
+        event: Arc::from(event?),
+        description: description.map(str::to_owned),
+        tags: tags.into_iter().map(|(tag, _)| tag.to_owned()).collect(),
+        collections: collections?,
+        operations: operations?,
+        when: condition.flatten(),
+        filter: filter.flatten(),
+        data: data?,
+        key: key.flatten(),
+        subject: subject.flatten(),
+        numbers: defaults.numbers,
+        unknown: UnknownPolicy::Skip,
+        evidence: Evidence::LookUp,
+        origin: format!("{}:{}:{}", reader.file_name(), place.line, place.column),
+    };
+    Some(ReadRule {
+        rule,
+        enabled,
+        can_fire: true,
+        event_span,
+        id_span: fields.get("id").map_or(event_span, |node| node.span),
+        data_span: fields.entry("data").map_or(event_span, |entry| entry.key_span),
+    })
+}
+
+/// The text of `event` or `id`, if it can be a name.
+fn name<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, key: &str) -> Option<&'n str> {
+    let node = fields.get(key)?;
+    let text = reader.text(node, &format!("`{key}`"))?;
+    let problem = if text.is_empty() {
+        Some("is empty")
+    } else if text.chars().any(|character| character.is_whitespace() || character.is_control()) {
+        Some("holds a blank")
+    } else if text.starts_with("changeling.") {
+        Some("starts with \"changeling.\", which is kept for events about the connector itself")
+    } else {
+        None
+    };
+    if let Some(problem) = problem {
+        reader
+            .error(node.span, codes::BAD_NAME, format!("`{key}` {problem}"))
+            .help("write one word, for example OrderPaid or shop.order.paid");
+        return None;
+    }
+    Some(text)
+}
+
+fn collections(reader: &mut Reader<'_>, fields: &Fields<'_>, place: Span) -> Option<Vec<NamespacePattern>> {
+    let Some(node) = fields.get("collection") else {
+        reader
+            .error(place, codes::MISSING_KEY, "the rule has no `collection`")
+            .help("write `collection: database.collection` here, or in the `defaults` of the file");
+        return None;
+    };
+    let texts = reader.texts(node, "`collection`")?;
+    let patterns: Vec<_> =
+        texts.into_iter().map(|(text, span)| reader.language(span, NamespacePattern::parse(text))).collect();
+    patterns.into_iter().collect()
+}
+
+fn operations(reader: &mut Reader<'_>, fields: &Fields<'_>, place: Span, has_condition: bool) -> Option<Operations> {
+    let Some(node) = fields.get("on") else {
+        if has_condition {
+            return Some(Operations { update: true, ..Operations::default() });
+        }
+        reader
+            .error(place, codes::MISSING_KEY, "the rule says neither `on` nor `when`")
+            .help("write `on: insert`, `on: update` or `on: delete`, or a list of them");
+        return None;
+    };
+    let mut operations = Operations::default();
+    for (word, span) in reader.texts(node, "`on`")? {
+        match word {
+            "insert" => operations.insert = true,
+            "update" => operations.update = true,
+            "delete" => operations.delete = true,
+            "replace" => {
+                reader
+                    .error(span, codes::UNKNOWN_WORD, "`on` does not know \"replace\"")
+                    .help("`update` covers it; to see only those, add where: {$.change.operation: replace}");
+            }
+            "create" | "created" | "inserted" | "new" => foreign_word(reader, word, span, "insert"),
+            "remove" | "removed" | "deleted" => foreign_word(reader, word, span, "delete"),
+            "change" | "changed" | "modify" | "modified" | "updated" | "upsert" => {
+                foreign_word(reader, word, span, "update");
+            }
+            _ => reader.unknown_word(word, span, "`on`", &["insert", "update", "delete"]),
+        }
+    }
+    Some(operations)
+}
+
+fn foreign_word(reader: &mut Reader<'_>, word: &str, span: Span, meant: &str) {
+    reader
+        .error(span, codes::UNKNOWN_WORD, format!("`on` does not know {word:?}"))
+        .help(format!("did you mean {meant:?}?"));
+}
+
+fn unknown_policy(reader: &mut Reader<'_>, fields: &Fields<'_>) {
+    const POLICIES: [&str; 4] = ["skip", "assume", "dead_letter", "stop"];
+    let Some(node) = fields.get("unknown") else { return };
+    match reader.text(node, "`unknown`") {
+        Some("skip") | None => {}
+        Some(word) if POLICIES.contains(&word) => {
+            reader
+                .error(node.span, codes::NOT_SUPPORTED, format!("this version does not support `unknown: {word}` yet"))
+                .help("write `unknown: skip`: the case is counted and logged by rule and reason");
+        }
+        Some(word) => {
+            reader.unknown_word(word, node.span, "`unknown`", &POLICIES);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `data`, `key` and `subject`: from YAML to templates.
+
+use bson::Bson;
+
+use crate::rules::{Query, Template, TextPart, TextTemplate};
+use crate::yaml::{Entry, Node, Value};
+
+use super::reader::Reader;
+use super::{codes, literal};
+
+/// Reads the value of `data`: a mapping, or a path to a whole document.
+pub(super) fn data(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
+    let is_path = node.as_text().is_some_and(is_query);
+    if node.as_map().is_none() && !is_path {
+        reader
+            .wrong_type(node, "`data`", "a mapping of fields")
+            .help("write {orderId: $.key._id}, or a path to a document such as $.after");
+        return None;
+    }
+    value(reader, node)
+}
+
+/// Reads a text with queries in braces, or a single path: `key` and `subject`.
+pub(super) fn text(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<TextTemplate> {
+    let text = reader.text(node, what)?;
+    if text.is_empty() {
+        reader.error(node.span, codes::EMPTY, format!("{what} is an empty text")).help("leave it out");
+        return None;
+    }
+    if is_query(text) {
+        let query = reader.language(node.span, Query::parse(text))?;
+        return Some(TextTemplate { parts: vec![TextPart::Query(query)] });
+    }
+    looks_like_path(reader, node, text, false);
+    reader.language(node.span, TextTemplate::parse(text))
+}
+
+fn is_query(text: &str) -> bool {
+    text == "$" || text.starts_with("$.") || text.starts_with("$[")
+}
+
+fn value(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
+    match &node.value {
+        Value::Text(text) if is_query(text) => {
+            let query = reader.language(node.span, Query::parse(text))?;
+            Some(Template::Path { query, default: None, required: false })
+        }
+        Value::Text(text) if text.contains(['{', '}']) => {
+            reader.language(node.span, TextTemplate::parse(text)).map(Template::Text)
+        }
+        Value::Text(text) => {
+            looks_like_path(reader, node, text, true);
+            Some(Template::Literal(Bson::String(text.clone())))
+        }
+        Value::List(nodes) => {
+            let values: Vec<_> = nodes.iter().map(|node| value(reader, node)).collect();
+            values.into_iter().collect::<Option<_>>().map(Template::List)
+        }
+        Value::Map(entries) => map(reader, node, entries),
+        _ => literal::value(reader, node).map(Template::Literal),
+    }
+}
+
+/// `$after.total` is a text of its own, but hardly meant as one.
+fn looks_like_path(reader: &mut Reader<'_>, node: &Node, text: &str, is_data: bool) {
+    let Some(rest) = text.strip_prefix('$') else { return };
+    let root = rest.split(['.', '[']).next().unwrap_or_default();
+    if ["before", "after", "key", "change", "meta"].contains(&root) {
+        let otherwise = if is_data { format!(", or {{literal: {text:?}}} for the text") } else { String::new() };
+        reader
+            .warning(node.span, codes::TAKEN_AS_TEXT, format!("{text:?} is taken as plain text"))
+            .help(format!("write \"$.{rest}\" for the path{otherwise}"));
+    }
+}
+
+fn map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Template> {
+    if literal::is_typed(node) {
+        return literal::value(reader, node).map(Template::Literal);
+    }
+    if let [entry] = entries
+        && entry.key == "literal"
+    {
+        return literal::value(reader, &entry.node).map(Template::Literal);
+    }
+    if let Some(path) = node.get("path").and_then(Node::as_text)
+        && path.starts_with('$')
+    {
+        return path_with_options(reader, node, entries, path);
+    }
+    let fields: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let value = value(reader, &entry.node);
+            if entry.key.is_empty() || entry.key.starts_with('$') || entry.key.contains('\0') {
+                reader
+                    .error(entry.key_span, codes::BAD_NAME, format!("{:?} can not be the name of a field", entry.key))
+                    .help("a field of an event has a name that does not start with a dollar sign");
+                return None;
+            }
+            Some((entry.key.clone(), value?))
+        })
+        .collect();
+    fields.into_iter().collect::<Option<_>>().map(Template::Map)
+}
+
+fn path_with_options(reader: &mut Reader<'_>, node: &Node, entries: &[Entry], path: &str) -> Option<Template> {
+    reader.known_keys(entries, &["path", "default", "required"], "a path with options");
+    let query = reader.language(node.get("path")?.span, Query::parse(path));
+    let default = match node.get("default") {
+        Some(node) => Some(literal::value(reader, node)?),
+        None => None,
+    };
+    let required = match node.get("required") {
+        Some(node) => reader.boolean(node, "`required`")?,
+        None => false,
+    };
+    if required && let Some(entry) = node.entry("default") {
+        reader
+            .error(
+                entry.key_span,
+                codes::CANNOT_HOLD,
+                "a value with a default is never missing, so it can not be required",
+            )
+            .help("keep `default` or `required: true`");
+        return None;
+    }
+    Some(Template::Path { query: query?, default, required })
+}
