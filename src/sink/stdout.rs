@@ -40,10 +40,11 @@ impl StdoutSink {
     pub fn new(name: &str, settings: &StdoutSettings, envelope: &Envelope) -> Result<Self, SinkError> {
         let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(|error| unusable(name, error))?;
         let stdout = tokio::fs::File::from_std(std::fs::File::from(stdout));
-        Ok(Self::over(Box::new(stdout), name, settings, envelope))
+        Ok(Self::writing_to(Box::new(stdout), name, settings, envelope))
     }
 
-    fn over(
+    /// The same over another writer, for a program that embeds changeling.
+    pub fn writing_to(
         out: Box<dyn AsyncWrite + Send + Unpin>,
         name: &str,
         settings: &StdoutSettings,
@@ -119,7 +120,7 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64);
         drop(theirs);
         let envelope = Envelope::new(&EnvelopeSettings::default(), "shop");
-        let mut sink = StdoutSink::over(Box::new(ours), "out", &StdoutSettings::default(), &envelope);
+        let mut sink = StdoutSink::writing_to(Box::new(ours), "out", &StdoutSettings::default(), &envelope);
         let failure = sink.deliver(&[Arc::new(event(1))]).await.expect_err("no reader");
         assert_eq!(failure.delivered, 0);
         assert_eq!(failure.error.disposition(), crate::failure::Disposition::Stop);

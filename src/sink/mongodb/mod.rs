@@ -26,7 +26,8 @@ use crate::mongo_client::{self, Deployment, DeploymentKind, is_same_deployment};
 use crate::namespace::Namespace;
 use crate::secret::Secret;
 
-/// One document per event in a collection; `_id` is the event's id, so that every event is there once.
+/// One document per event in a collection; `_id` is the event's id, so that every event is there once. Sort by `sequence` to
+/// read them in their order.
 ///
 /// In the deployment that also holds the checkpoint, events and checkpoint are written in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

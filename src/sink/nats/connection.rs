@@ -33,7 +33,7 @@ impl Connection {
             servers.push(server);
         }
         let is_denied = Arc::new(AtomicBool::new(false));
-        let options = options(sink, settings, &is_denied).await?;
+        let options = with_login_of_address(options(sink, settings, &is_denied).await?, settings, &servers);
         let client = options.connect(servers).await.map_err(|error| {
             // Its source may quote an address.
             fault::of_connection(error.kind()).of_sink(sink, None)
@@ -144,6 +144,17 @@ fn with_tls(mut options: ConnectOptions, tls: &NatsTls) -> ConnectOptions {
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     options.require_tls(tls.required)
+}
+
+/// The library takes no login from an address, but people write it there: `nats://user:password@host`, `nats://token@host`.
+fn with_login_of_address(options: ConnectOptions, settings: &NatsSettings, servers: &[ServerAddr]) -> ConnectOptions {
+    let login = servers.iter().find_map(|server| Some((server.username()?, server.password())));
+    match login {
+        Some(_) if settings.authentication.is_set() => options,
+        Some((user, Some(password))) => options.user_and_password(user.to_owned(), password.to_owned()),
+        Some((token, None)) => options.token(token.to_owned()),
+        None => options,
+    }
 }
 
 async fn with_authentication(

@@ -15,7 +15,8 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NatsSettings {
-    /// The servers to try: `nats://host:4222`, `tls://host:4222`.
+    /// The servers to try: `nats://host:4222`, `tls://host:4222`. An address may hold a login, `nats://user:password@host:4222`;
+    /// one with characters other than letters and digits belongs under `authentication`.
     pub servers: Vec<Secret>,
     /// The stream that keeps the messages.
     pub stream: StreamSettings,
@@ -53,12 +54,11 @@ impl NatsSettings {
         if self.window == 0 {
             return Err(("\"window\" is 0, so nothing could ever be sent".to_owned(), "set it to 1 or more"));
         }
-        let NatsAuthentication { user, password, token, credentials_file, nkey } = &self.authentication;
+        let NatsAuthentication { user, password, .. } = &self.authentication;
         if user.is_some() != password.is_some() {
             return Err(("\"user\" and \"password\" need each other".to_owned(), "set both, or use another way"));
         }
-        let ways = [user.is_some(), token.is_some(), credentials_file.is_some(), nkey.is_some()];
-        if ways.into_iter().filter(|is_set| *is_set).count() > 1 {
+        if self.authentication.way_count() > 1 {
             return Err(("\"authentication\" names more than one way".to_owned(), "keep one of them"));
         }
         if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
@@ -138,6 +138,19 @@ pub struct NatsAuthentication {
     pub credentials_file: Option<PathBuf>,
     /// The seed of a user's nkey; default: none.
     pub nkey: Option<Secret>,
+}
+
+impl NatsAuthentication {
+    /// True if a way is set.
+    pub(super) fn is_set(&self) -> bool {
+        self.way_count() > 0
+    }
+
+    fn way_count(&self) -> usize {
+        let Self { user, password: _, token, credentials_file, nkey } = self;
+        let ways = [user.is_some(), token.is_some(), credentials_file.is_some(), nkey.is_some()];
+        ways.into_iter().filter(|is_set| *is_set).count()
+    }
 }
 
 /// Encryption of the connection.
