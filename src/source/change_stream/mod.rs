@@ -331,6 +331,7 @@ fn open_at(position: &Position) -> OpenAt {
 impl Source for ChangeStreamSource {
     async fn open(&mut self, start: &Start) -> Result<(), SourceError> {
         self.cursor = None;
+        self.pace = Pace::Full;
         self.ready.clear();
         self.position = match start {
             Start::Now | Start::Beginning => None,

@@ -9,7 +9,8 @@ use crate::namespace::Namespace;
 use crate::rules::NamespacePattern;
 
 /// Above this many namespaces a filter on them costs the server more than sending the changes that nobody asked for
-/// (measured on MongoDB 6.0: one `ns` 1.9 us, three 4 us, twenty 12 us per change left out; about 8 us per change sent).
+/// (measured on MongoDB 6.0: to leave a change out takes 2.5 us with one namespace, 3.5 with two and the notices, 12 with
+/// twenty; to send it takes 9).
 const FILTERED_NAMESPACES_MAX: usize = 3;
 
 fn exact(pattern: &NamespacePattern) -> Option<Namespace> {
@@ -58,7 +59,8 @@ pub struct Scope {
 
 impl Scope {
     /// The smallest scope that covers all `patterns`; the whole deployment if there is none. The collections in `hidden` (our
-    /// own, for checkpoints and events) are left out by the server, unless a pattern names them exactly.
+    /// own, for events) are left out by the server, unless a pattern names them exactly. That is worth it only for collections
+    /// that get a large share of all changes: it costs every other change 1.7 us, and saves 4 us per change left out.
     pub fn covering(patterns: &[NamespacePattern], hidden: &[Namespace]) -> Self {
         let named: BTreeSet<Namespace> = patterns.iter().filter_map(exact).collect();
         let all = (!patterns.is_empty() && patterns.iter().all(|pattern| exact(pattern).is_some())).then_some(&named);
