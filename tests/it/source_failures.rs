@@ -230,3 +230,19 @@ async fn a_restarted_server_and_a_new_primary_are_read_on_without_a_gap() {
     .await;
     assert_eq!(stream.ids(), [0, 1, 2, 3]);
 }
+
+#[tokio::test]
+async fn a_server_that_answers_nothing_any_more_is_given_up() {
+    let server = ReplicaSet::start(&ReplicaSetOptions::default()).await.unwrap();
+    // The driver's monitor notices, and breaks the connection that waits for the next change.
+    let uri = format!("{}&heartbeatFrequencyMS=500&connectTimeoutMS=1000&serverSelectionTimeoutMS=1000", server.uri());
+    let mut stream = Stream::open(&uri, &["shop.orders"], NO_IMAGES).await;
+    stream.next().await.unwrap();
+    server.pause(0).unwrap();
+    let error = wait_for("the stream fails", async || stream.next().await.err()).await;
+    assert_eq!((error.reason(), error.disposition()), ("unreachable", Disposition::Retry));
+    assert!(stream.source.open(&stream.resume()).await.is_err());
+    server.resume(0).unwrap();
+    wait_for("the stream opens again", async || stream.source.open(&stream.resume()).await.ok()).await;
+    stream.next().await.unwrap();
+}
