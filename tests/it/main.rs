@@ -11,6 +11,7 @@ mod servers;
 mod sink_contract;
 mod sink_mongodb;
 mod sink_nats;
+mod sink_nats_loss;
 mod sink_stands;
 mod source;
 mod source_failures;
