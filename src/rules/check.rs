@@ -35,7 +35,7 @@ pub(super) enum TypeName {
 }
 
 /// MongoDB's names of the BSON types, as `$type` takes them.
-const TYPE_NAMES: [(&str, ElementType); 21] = [
+pub(super) const TYPE_NAMES: [(&str, ElementType); 21] = [
     ("double", ElementType::Double),
     ("string", ElementType::String),
     ("object", ElementType::EmbeddedDocument),

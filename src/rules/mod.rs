@@ -20,6 +20,7 @@ mod read;
 mod rule;
 #[cfg(test)]
 mod sample;
+mod schema;
 mod template;
 mod text;
 mod transition;
@@ -39,6 +40,7 @@ pub use path::FieldPath;
 pub use plain::query;
 pub use query::{Query, Root};
 pub use read::{Reading, read};
+pub use schema::schema;
 pub use template::{Template, TextPart, TextTemplate};
 
 use crate::change::{Change, Image, Operation};

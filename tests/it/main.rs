@@ -7,6 +7,7 @@ mod checkpoint;
 mod config;
 mod crash;
 mod library;
+mod rules;
 mod servers;
 mod sink_contract;
 mod sink_mongodb;

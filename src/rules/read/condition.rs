@@ -2,6 +2,7 @@
 
 use bson::Bson;
 
+use crate::rules::check::TYPE_NAMES;
 use crate::rules::{Comparison, Matcher, TextMatch};
 use crate::yaml::{Entry, Node, Span, Value, did_you_mean};
 
@@ -13,31 +14,6 @@ pub(super) const OPERATORS: [&str; 14] =
     ["eq", "ne", "gt", "gte", "lt", "lte", "in", "not", "exists", "type", "prefix", "suffix", "contains", "regex"];
 /// The key that makes the texts beside it compare without regard to case.
 const IGNORE_CASE: &str = "ignore_case";
-
-/// MongoDB's names of the BSON types, and `number` for all of the numeric ones.
-const TYPES: [&str; 21] = [
-    "double",
-    "string",
-    "object",
-    "array",
-    "binData",
-    "undefined",
-    "objectId",
-    "bool",
-    "date",
-    "null",
-    "regex",
-    "dbPointer",
-    "javascript",
-    "symbol",
-    "javascriptWithScope",
-    "int",
-    "timestamp",
-    "long",
-    "decimal",
-    "minKey",
-    "maxKey",
-];
 
 /// True if the mapping is one of operators, to tell it from other mappings that may stand in the same place.
 pub(super) fn has_operators(entries: &[Entry]) -> bool {
@@ -191,7 +167,7 @@ fn compare(reader: &mut Reader<'_>, entry: &Entry, comparison: Comparison) -> Op
 }
 
 fn types(reader: &mut Reader<'_>, node: &Node) -> Option<Matcher> {
-    let mut known = TYPES.to_vec();
+    let mut known: Vec<&str> = TYPE_NAMES.iter().map(|(name, _)| *name).collect();
     known.push("number");
     let texts = reader.texts(node, "`type`")?;
     let mark = reader.errors();

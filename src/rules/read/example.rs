@@ -10,15 +10,16 @@ use crate::yaml::{Entry, Node, Span, Value};
 use super::reader::Reader;
 use super::{codes, literal};
 
-const KEYS: [&str; 6] = ["name", "change", "changes", "transaction", "expect", "exact"];
+pub(super) const KEYS: [&str; 6] = ["name", "change", "changes", "transaction", "expect", "exact"];
 const OPERATIONS: [(&str, Operation); 4] = [
     ("insert", Operation::Insert),
     ("update", Operation::Update),
     ("replace", Operation::Replace),
     ("delete", Operation::Delete),
 ];
-const CHANGE_KEYS: [&str; 8] = ["insert", "update", "replace", "delete", "before", "after", "description", "key"];
-const EXPECT_KEYS: [&str; 7] = ["event", "data", "exact", "key", "subject", "rule", "evidence"];
+pub(super) const CHANGE_KEYS: [&str; 8] =
+    ["insert", "update", "replace", "delete", "before", "after", "description", "key"];
+pub(super) const EXPECT_KEYS: [&str; 7] = ["event", "data", "exact", "key", "subject", "rule", "evidence"];
 
 /// A test, and where its expectations name events.
 pub(super) struct ReadExample {
@@ -211,20 +212,22 @@ fn description(reader: &mut Reader<'_>, node: &Node) -> Option<WrittenDescriptio
     let mut description = WrittenDescription::default();
     for entry in entries {
         match entry.key.as_str() {
-            "updated" | "updatedFields" => description.updated = literal::document(reader, &entry.node, "`updated`")?,
-            "removed" | "removedFields" => {
-                for node in reader.list(&entry.node, "`removed`")? {
-                    description.removed.push(reader.text(node, "a removed path")?.to_owned());
-                }
+            "updated" | "updatedFields" => {
+                description.updated = literal::document(reader, &entry.node, "`updated`").unwrap_or_default()
             }
-            "truncated" | "truncatedArrays" => description.truncated = truncated(reader, &entry.node)?,
+            "removed" | "removedFields" => {
+                let paths = reader.list(&entry.node, "`removed`").unwrap_or_default().iter();
+                let paths = paths.filter_map(|node| reader.text(node, "a removed path").map(str::to_owned));
+                description.removed = paths.collect();
+            }
+            "truncated" | "truncatedArrays" => description.truncated = truncated(reader, &entry.node),
             _ => reader.unknown_key(entry, &["updated", "removed", "truncated"], "`description`"),
         }
     }
     Some(description)
 }
 
-fn truncated(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<(String, i32)>> {
+fn truncated(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, i32)> {
     let pairs: Option<Vec<_>> = match &node.value {
         Value::Map(entries) => entries.iter().map(|entry| Some((entry.key.clone(), size(&entry.node)?))).collect(),
         Value::List(nodes) => nodes
@@ -234,9 +237,11 @@ fn truncated(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<(String, i32)>>
         _ => None,
     };
     if pairs.is_none() {
-        reader.wrong_type(node, "`truncated`", "a mapping of paths to new sizes").help("write {items: 2}");
+        reader
+            .error(node.span, codes::WRONG_TYPE, "`truncated` must map paths of arrays to their new sizes")
+            .help("write {items: 2}");
     }
-    pairs
+    pairs.unwrap_or_default()
 }
 
 fn size(node: &Node) -> Option<i32> {

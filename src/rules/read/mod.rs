@@ -139,3 +139,52 @@ fn version(reader: &mut Reader<'_>, node: &Node) {
             .help(format!("write `version: {VERSION}`"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::rules::schema;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_knows_the_same_keys_as_the_reading() {
+        let schema = schema();
+        let check = |pointer: &str, known: &[&str]| {
+            let properties =
+                schema.pointer(pointer).and_then(|value| value.as_object()).unwrap_or_else(|| panic!("{pointer}"));
+            let keys: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+            assert_eq!(keys, known.iter().copied().collect(), "{pointer}");
+        };
+        let mut defaults: Vec<_> = rule::KEYS.into_iter().filter(|key| !matches!(*key, "event" | "id")).collect();
+        defaults.push("numbers");
+        let mut operators = condition::OPERATORS.to_vec();
+        operators.push("ignore_case");
+        check("/properties", &FILE_KEYS);
+        check("/definitions/rule/properties", &rule::KEYS);
+        check("/definitions/defaults/properties", &defaults);
+        check("/definitions/operators/properties", &operators);
+        check("/definitions/transition/anyOf/1/properties", &when::KEYS);
+        check("/definitions/test/properties", &example::KEYS);
+        check("/definitions/change/properties", &example::CHANGE_KEYS);
+        check("/definitions/expectation/properties", &example::EXPECT_KEYS);
+        let words = schema.pointer("/definitions/transition/anyOf/0/enum").unwrap();
+        assert_eq!(*words, serde_json::json!(when::WORDS));
+    }
+
+    #[test]
+    fn reading_never_panics_on_a_file_that_was_cut_or_mixed_up() {
+        let text = include_str!("../../../rules/shop/orders.yaml");
+        let characters: Vec<char> = text.chars().collect();
+        for step in 0..300 {
+            let cut = characters.len() * step / 300;
+            let mut mixed: Vec<char> = characters[cut..].iter().chain(&characters[..cut]).copied().collect();
+            mixed.truncate(characters.len() - step);
+            for text in [characters[..cut].iter().collect(), mixed.iter().collect::<String>()] {
+                let reading = read(&[SourceFile { name: "mixed.yaml".to_owned(), text }]);
+                reading.diagnostics.render();
+            }
+        }
+    }
+}

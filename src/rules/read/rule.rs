@@ -11,7 +11,7 @@ use super::reader::Reader;
 use super::{codes, filter, template, when};
 
 /// Every key that a rule may have in this version.
-pub(super) const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 13] = [
     "event",
     "id",
     "description",
@@ -25,7 +25,6 @@ pub(super) const KEYS: [&str; 14] = [
     "key",
     "subject",
     "unknown",
-    "evidence",
 ];
 /// Keys of the language that this version refuses, with what to do instead.
 const NOT_YET: [(&str, &str); 7] = [

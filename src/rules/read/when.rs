@@ -9,8 +9,8 @@ use crate::yaml::{Entry, Node, Value, nearest};
 use super::reader::Reader;
 use super::{codes, condition, literal, possible};
 
-const WORDS: [&str; 6] = ["changed", "unchanged", "appears", "disappears", "increased", "decreased"];
-const KEYS: [&str; 5] = ["from", "to", "increased", "decreased", "crosses"];
+pub(super) const WORDS: [&str; 6] = ["changed", "unchanged", "appears", "disappears", "increased", "decreased"];
+pub(super) const KEYS: [&str; 5] = ["from", "to", "increased", "decreased", "crosses"];
 /// The key of `when` that is no path.
 const ANY: &str = "any";
 
