@@ -138,10 +138,13 @@ pub async fn build(settings: &CheckpointSettings, name: &str, source: &Client) -
         CheckpointPlace::File(path) => return Ok(Arc::new(FileStore::new(path, name))),
         CheckpointPlace::Mongodb(mongodb) => mongodb,
     };
-    let client = match &mongodb.uri {
-        Some(uri) => connect(uri).await.map_err(BuildError::Connect)?,
-        None => source.clone(),
-    };
     let (database, collection) = (&mongodb.collection.database, &mongodb.collection.collection);
-    Ok(Arc::new(MongodbStore::new(&client, database, collection, name, settings.lease.0)))
+    let store = |client: &Client| MongodbStore::new(client, database, collection, name, settings.lease.0);
+    Ok(match &mongodb.uri {
+        Some(uri) => {
+            let client = connect(uri).await.map_err(BuildError::Connect)?;
+            Arc::new(store(&client).apart_from_source())
+        }
+        None => Arc::new(store(source)),
+    })
 }

@@ -41,7 +41,9 @@ pub struct MongodbStore {
     instance: ObjectId,
     /// Our epoch; 0 until we are the owner.
     epoch: AtomicI64,
-    /// The deployment that the collection is in, if it is known for certain.
+    /// Whether the collection is in the deployment of the source, reached with the same connection string.
+    is_in_source: bool,
+    /// The deployment that the collection is in.
     deployment: Mutex<Option<String>>,
 }
 
@@ -61,8 +63,16 @@ impl MongodbStore {
             process: Process::this(),
             instance: ObjectId::new(),
             epoch: AtomicI64::new(0),
+            is_in_source: true,
             deployment: Mutex::new(None),
         }
+    }
+
+    /// The same, reached with a connection string of its own. Which deployment that is, is not always told for certain; so no
+    /// sink is asked to save this checkpoint in its transactions.
+    #[must_use]
+    pub fn apart_from_source(self) -> Self {
+        Self { is_in_source: false, ..self }
     }
 
     /// The document; made if there is none.
@@ -125,7 +135,10 @@ impl MongodbStore {
     }
 
     fn error(&self, error: &mongodb::error::Error) -> CheckpointError {
-        let error = DatabaseError::new(error);
+        self.database_error(DatabaseError::new(error))
+    }
+
+    fn database_error(&self, error: DatabaseError) -> CheckpointError {
         let namespace = self.collection.namespace();
         let what = format!("the collection {namespace}");
         let (reason, help) = match error.class() {
@@ -173,21 +186,25 @@ impl MongodbStore {
         }
     }
 
-    /// Asks once which deployment this is. A name without an id might be that of another one: then nothing is joined.
-    async fn find_deployment(&self) {
-        if self.deployment().is_some() {
-            return;
+    /// Asks once which deployment this is.
+    async fn find_deployment(&self) -> Result<(), CheckpointError> {
+        if !self.is_in_source || self.deployment().is_some() {
+            return Ok(());
         }
-        let found = Deployment::find(&self.client).await.ok();
-        let found = found.filter(|found| !found.is_identity_weak && found.kind != DeploymentKind::Standalone);
+        let found = match Deployment::find(&self.client).await {
+            Ok(found) => Some(found).filter(|found| found.kind != DeploymentKind::Standalone),
+            Err(error) if error.is_transient() => return Err(self.database_error(error)),
+            Err(_) => None,
+        };
         *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = found.map(|found| found.identity);
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Store for MongodbStore {
     async fn acquire(&self) -> Result<Option<Checkpoint>, CheckpointError> {
-        self.find_deployment().await;
+        self.find_deployment().await?;
         let document = self.document().await?;
         self.parse(&document)?;
         let epoch = document.get_i64("epoch").unwrap_or_default();
