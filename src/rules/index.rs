@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bson::RawDocument;
+use bson::{RawBsonRef, RawDocument};
 
+use super::guard::{ByField, ByValue};
 use super::namespace::NamespaceMatcher;
 use super::rule::CompiledRule;
 use super::{ImageNeeds, NamespacePattern};
@@ -39,12 +40,12 @@ pub(super) struct Candidates {
     pub(super) database: Arc<str>,
     pub(super) collection: Arc<str>,
     pub(super) needs: ImageNeeds,
-    insert: Vec<usize>,
-    delete: Vec<usize>,
+    insert: ByField,
+    delete: ByField,
     /// The rules that may fire on an update whatever it touches.
     update: Vec<usize>,
     /// The rules that fire on an update only if it touches a field, by the field's name.
-    update_by_field: HashMap<Box<str>, Vec<usize>>,
+    update_by_field: HashMap<Box<str>, ByValue>,
     /// All of those in `update_by_field`.
     update_if_touched: Vec<usize>,
 }
@@ -122,8 +123,8 @@ impl Candidates {
             database: database.into(),
             collection: collection.into(),
             needs: ImageNeeds::default(),
-            insert: Vec::new(),
-            delete: Vec::new(),
+            insert: ByField::default(),
+            delete: ByField::default(),
             update: Vec::new(),
             update_by_field: HashMap::new(),
             update_if_touched: Vec::new(),
@@ -132,23 +133,23 @@ impl Candidates {
             let rule = &rules[number];
             candidates.needs = candidates.needs.or(rule.needs);
             if rule.fires_on(Operation::Insert) {
-                candidates.insert.push(number);
+                candidates.insert.add(number, rule.after_is.as_ref());
             }
             if rule.fires_on(Operation::Delete) {
-                candidates.delete.push(number);
+                candidates.delete.add(number, rule.before_is.as_ref());
             }
             if rule.fires_on(Operation::Update) {
-                candidates.add_update(number, rule.touched.as_deref());
+                candidates.add_update(number, rule);
             }
         }
         candidates
     }
 
-    fn add_update(&mut self, number: usize, touched: Option<&[String]>) {
-        let Some(fields) = touched else { return self.update.push(number) };
+    fn add_update(&mut self, number: usize, rule: &CompiledRule) {
+        let Some(fields) = &rule.touched else { return self.update.push(number) };
         self.update_if_touched.push(number);
         for field in fields {
-            self.update_by_field.entry(field.as_str().into()).or_default().push(number);
+            self.update_by_field.entry(field.as_str().into()).or_default().add(number, rule.becomes.as_ref());
         }
     }
 
@@ -156,8 +157,8 @@ impl Candidates {
     pub(super) fn of_change(&self, change: &Change<'_>, numbers: &mut Vec<usize>) {
         numbers.clear();
         match change.operation {
-            Operation::Insert => return numbers.extend_from_slice(&self.insert),
-            Operation::Delete => return numbers.extend_from_slice(&self.delete),
+            Operation::Insert => return self.insert.find(document(change.after), numbers),
+            Operation::Delete => return self.delete.find(document(change.before), numbers),
             Operation::Update | Operation::Replace => {}
         }
         numbers.extend_from_slice(&self.update);
@@ -177,21 +178,27 @@ impl Candidates {
             };
         };
         for element in description.updated.iter_elements().flatten() {
-            self.add_field(element.key().as_str(), numbers);
+            let name = element.key().as_str();
+            let field = first(name);
+            if let Some(rules) = self.update_by_field.get(field) {
+                // Something written below the field leaves no plain value at it.
+                rules.find(if field.len() == name.len() { element.value().ok() } else { None }, numbers);
+            }
         }
         for name in description.removed.into_iter().flatten() {
-            self.add_field(name.as_str().unwrap_or_default(), numbers);
+            self.add_field(name.as_str().unwrap_or_default(), None, numbers);
         }
         for entry in description.truncated.into_iter().flatten().flatten() {
             if let Some(Ok(name)) = entry.as_document().map(|entry| entry.get_str("field")) {
-                self.add_field(name, numbers);
+                self.add_field(name, None, numbers);
             }
         }
     }
 
-    fn add_field(&self, dotted: &str, numbers: &mut Vec<usize>) {
-        if let Some(rules) = self.update_by_field.get(first(dotted)) {
-            numbers.extend_from_slice(rules);
+    /// Adds the rules of a field that has this value now. Rules on a name with a dot in it are listed under what stands before it.
+    fn add_field(&self, name: &str, value: Option<RawBsonRef<'_>>, numbers: &mut Vec<usize>) {
+        if let Some(rules) = self.update_by_field.get(first(name)) {
+            rules.find(value, numbers);
         }
     }
 
@@ -208,7 +215,7 @@ impl Candidates {
             match was {
                 Some((was_name, was)) if was_name == name => {
                     if was != value {
-                        self.add_field(name.as_str(), numbers);
+                        self.add_field(name.as_str(), Some(value), numbers);
                     }
                 }
                 _ => {
@@ -219,37 +226,39 @@ impl Candidates {
         }
         for (name, _) in before.iter().flatten() {
             if self.update_by_field.contains_key(first(name.as_str())) && matches!(after.get(name.as_str()), Ok(None)) {
-                self.add_field(name.as_str(), numbers);
+                self.add_field(name.as_str(), None, numbers);
             }
         }
     }
 
-    fn add_if_differing(
-        &self,
-        name: &str,
-        value: bson::RawBsonRef<'_>,
-        before: &RawDocument,
-        numbers: &mut Vec<usize>,
-    ) {
+    fn add_if_differing(&self, name: &str, value: RawBsonRef<'_>, before: &RawDocument, numbers: &mut Vec<usize>) {
         if self.update_by_field.contains_key(first(name)) && before.get(name).ok().flatten() != Some(value) {
-            self.add_field(name, numbers);
+            self.add_field(name, Some(value), numbers);
         }
     }
 }
 
-/// Rules on a name with a dot in it are listed under what stands before the dot.
+/// The document as it was at the moment of the change, if it is known.
+fn document(image: Image<'_>) -> Option<&RawDocument> {
+    match image {
+        Image::Exact(document) => Some(document),
+        Image::LookedUp(_) | Image::Absent | Image::Unknown => None,
+    }
+}
+
+/// The part of a dotted name before its first dot.
 fn first(name: &str) -> &str {
     name.split_once('.').map_or(name, |(first, _)| first)
 }
 
 #[cfg(test)]
 mod tests {
-    use bson::{Document, doc};
+    use bson::{Bson, Document, doc};
 
     use super::*;
     use crate::rules::ast::{Operations, Rule, Transition, When};
-    use crate::rules::sample::{apply, change, field, rule, see, update, with_images};
-    use crate::rules::{Outcome, RuleSet};
+    use crate::rules::sample::{apply, change, field, rule, rule_where, see, update, with_images};
+    use crate::rules::{Matcher, Outcome, RuleSet};
 
     fn on(path: &str) -> Rule {
         Rule { id: path.into(), when: Some(field(path, Transition::Changed)), ..rule(path) }
@@ -298,6 +307,50 @@ mod tests {
         assert_eq!(proposed(&rules, &replace(Some(doc! {"a": 1, "b": 2}), doc! {"b": 2, "c": 1})), [0, 2, 3]);
         assert_eq!(proposed(&rules, &replace(Some(doc! {"a": 1}), doc! {"a": 1})), [3]);
         assert_eq!(proposed(&rules, &replace(None, doc! {"a": 1})), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn rules_that_wait_for_a_value_are_proposed_only_where_it_is() {
+        let to = |id: &str, matcher: Matcher| Rule {
+            when: Some(field("s", Transition::Becomes { from: None, to: Some(matcher) })),
+            ..rule(id)
+        };
+        let equal = |value: Bson| Matcher::Equals(value);
+        let rules = [
+            to("a", equal("a".into())),
+            to("b or c", Matcher::OneOf(vec![equal("b".into()), equal("c".into())])),
+            to("1", equal(1.into())),
+            to("not a", Matcher::Not(Box::new(equal("a".into())))),
+            on("s"),
+        ];
+        let replace = |value: Bson| with_images(change("replace"), Some(doc! {"s": "x"}), Some(doc! {"s": value}));
+        for (value, wanted) in [
+            ("a".into(), vec![0, 3, 4]),
+            ("c".into(), vec![1, 3, 4]),
+            (1_i64.into(), vec![2, 3, 4]),
+            (1.0.into(), vec![2, 3, 4]),
+            (Bson::Null, vec![3, 4]),
+            (doc! {"a": "a"}.into(), vec![3, 4]),
+        ] as [(Bson, Vec<usize>); 6]
+        {
+            assert_eq!(proposed(&rules, &update(doc! {"s": value.clone()}, &[])), wanted, "{value}");
+            assert_eq!(proposed(&rules, &replace(value.clone())), wanted, "{value}");
+        }
+        assert_eq!(proposed(&rules, &update(doc! {"s.x": "a"}, &[])), [3, 4]);
+        assert_eq!(proposed(&rules, &update(doc! {}, &["s"])), [3, 4]);
+        let inserted = |rule: Rule| Rule { operations: Operations { insert: true, ..Operations::default() }, ..rule };
+        let is = |query: &str, value: &str| inserted(rule_where(query, Matcher::Equals(value.into())));
+        let rules = [
+            is("$.after.s", "a"),
+            is("$.after.s", "b"),
+            is("$.after.t", "a"),
+            inserted(rule("free")),
+            is("$.after.x.y", "a"),
+        ];
+        let mut insert = change("insert");
+        assert_eq!(proposed(&rules, &insert), [0, 1, 2, 3, 4]);
+        insert.insert("fullDocument", doc! {"s": "a"});
+        assert_eq!(proposed(&rules, &insert), [0, 3, 4]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod ast;
 mod check;
 mod condition;
 pub mod examples;
+mod guard;
 mod index;
 mod language;
 mod matcher;

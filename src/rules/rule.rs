@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ast::{self, Operations, Transition, When};
 use super::condition::Condition;
+use super::guard::Guard;
 use super::path::Path;
 use super::payload::{Payload, text_of};
 use super::query::{Root, Start};
@@ -21,6 +22,12 @@ pub(super) struct CompiledRule {
     pub(super) operations: Operations,
     /// The top-level fields of which one must be touched for the rule to fire on an update; absent if none needs to be.
     pub(super) touched: Option<Vec<String>>,
+    /// What a touched field must become; it is the only one of `touched` then.
+    pub(super) becomes: Option<Guard>,
+    /// What a field must be after an insert.
+    pub(super) after_is: Option<Guard>,
+    /// What a field must have been before a delete.
+    pub(super) before_is: Option<Guard>,
     pub(super) needs: ImageNeeds,
     /// Even an update leaves the rule undecided without the document before it.
     pub(super) asks_what_was: bool,
@@ -53,12 +60,21 @@ impl CompiledRule {
         for template in rule.key.iter().chain(&rule.subject) {
             template.visit_queries(&mut |query| reads.add_query(query));
         }
+        let becomes = rule.when.as_ref().and_then(Guard::of_when);
+        let is = |root| rule.filter.as_ref().and_then(|filter| Guard::of_where(filter, root));
+        let touched = match &becomes {
+            Some(guard) => Some(vec![guard.field.clone()]),
+            None => rule.when.as_ref().and_then(touched),
+        };
         Self {
             id: Arc::clone(&rule.id),
             event: Arc::clone(&rule.event),
+            touched,
+            after_is: becomes.clone().or_else(|| is(Root::After)),
+            before_is: is(Root::Before),
+            becomes,
             collections: rule.collections.clone(),
             operations: rule.operations,
-            touched: rule.when.as_ref().and_then(touched),
             needs: reads.needs(rule.operations),
             asks_what_was: reads.asks_what_was(rule.operations),
             condition: Condition::new(rule.when.as_ref(), rule.filter.as_ref(), rule.numbers),

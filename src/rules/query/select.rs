@@ -245,7 +245,6 @@ mod tests {
     use jsonpath_rust::query::js_path_vals;
     use proptest::prelude::*;
 
-    use super::*;
     use crate::rules::{Query, query};
 
     fn select(text: &str, document: &Bson) -> Vec<Bson> {
@@ -348,18 +347,18 @@ mod tests {
             .prop_map(|segments| format!("${}", segments.concat()))
     }
 
-    /// What a list of nodes is compared as: without regard to order below a descendant segment, where the reference departs from
-    /// the RFC.
+    /// What a list of nodes is compared as: without regard to order after a descendant segment or several selectors, where the
+    /// reference departs from the RFC.
     fn comparable(text: &str, nodes: impl Iterator<Item = serde_json::Value>) -> Vec<String> {
         let mut nodes: Vec<String> = nodes.map(|node| node.to_string()).collect();
-        if text.contains("..") {
+        if text.contains("..") || text.contains(',') {
             nodes.sort();
         }
         nodes
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn queries_select_what_jsonpath_rust_selects(document in value(), text in path()) {
