@@ -99,7 +99,8 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// The findings of one file, to add to.
     pub fn of<'d>(&'d mut self, file: &'d SourceFile) -> FileDiagnostics<'d> {
-        FileDiagnostics { file, all: self }
+        let error_count = self.count(Severity::Error);
+        FileDiagnostics { file, lines: Vec::new(), error_count, all: self }
     }
 
     /// Adds one.
@@ -158,6 +159,9 @@ impl Diagnostics {
 #[derive(Debug)]
 pub struct FileDiagnostics<'d> {
     file: &'d SourceFile,
+    /// The lines of the file, once a finding needs one.
+    lines: Vec<&'d str>,
+    error_count: usize,
     all: &'d mut Diagnostics,
 }
 
@@ -169,7 +173,7 @@ impl<'d> FileDiagnostics<'d> {
 
     /// The number of errors so far, over all files; to see whether some step added any.
     pub fn error_count(&self) -> usize {
-        self.all.count(Severity::Error)
+        self.error_count
     }
 
     /// Adds an error.
@@ -183,7 +187,11 @@ impl<'d> FileDiagnostics<'d> {
     }
 
     fn add(&mut self, severity: Severity, span: Span, code: &'static str, message: String) -> &mut Diagnostic {
-        let line = self.file.text.lines().nth(span.line.saturating_sub(1));
+        if self.lines.is_empty() {
+            self.lines = self.file.text.lines().collect();
+        }
+        let line = self.lines.get(span.line.saturating_sub(1)).copied();
+        self.error_count += usize::from(severity == Severity::Error);
         self.all.list.push(Diagnostic {
             severity,
             file: self.file.name.clone(),

@@ -6,7 +6,6 @@ mod compare;
 mod difference;
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bson::RawDocumentBuf;
 
@@ -15,7 +14,7 @@ use crate::event::Evidence;
 
 pub use change::{WrittenChange, WrittenDescription};
 
-use super::{Outcome, Reading, RuleSet, ast};
+use super::{Outcome, Reading, RuleSet};
 
 /// A test of a rule file.
 #[derive(Clone, Debug)]
@@ -113,12 +112,4 @@ pub fn run_one(rules: &RuleSet, example: &Example) -> ExampleResult {
         }
     }
     ExampleResult { name: example.name.clone(), file: example.file.clone(), line: example.line, differences }
-}
-
-/// True if some test that sees the rule expects its event.
-pub(super) fn covers(example: &Example, rule: &ast::Rule) -> bool {
-    example.expected.iter().any(|expected| {
-        let of_rule = expected.rule.as_ref().is_none_or(|id| Arc::from(id.as_str()) == rule.id);
-        expected.event == *rule.event && of_rule
-    })
 }

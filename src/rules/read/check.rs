@@ -1,10 +1,11 @@
 //! What can only be seen when rules are looked at as wholes and side by side.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::rules::ast::{Rule, When, Where};
+use crate::rules::examples::Example;
 use crate::rules::query::Root;
-use crate::rules::{Matcher, Query, Template, TextPart, TextTemplate, examples};
+use crate::rules::{Matcher, Query, Template, TextPart, TextTemplate};
 use crate::yaml::{Diagnostics, FileDiagnostics, SourceFile, Span, did_you_mean};
 
 use super::rule::ReadRule;
@@ -261,13 +262,13 @@ fn where_text(filter: &Where) -> String {
 /// Rules that no test expects, and tests that expect what no rule makes.
 fn tests(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
     let own_rules = |file: &ReadFile| !file.events.is_empty();
-    let all_events: Vec<&str> = read.iter().flat_map(|file| file.events.iter().map(String::as_str)).collect();
+    let all_events: BTreeSet<&str> = read.iter().flat_map(|file| file.events.iter().map(String::as_str)).collect();
     for (file, read_file) in files.iter().zip(read) {
         let mut notes = diagnostics.of(file);
         let others = read.iter().filter(|other| !own_rules(other)).flat_map(|other| &other.examples);
-        let examples: Vec<_> = read_file.examples.iter().chain(others).map(|read| &read.example).collect();
+        let covered = Covered::new(read_file.examples.iter().chain(others).map(|read| &read.example));
         for rule in read_file.rules.iter().filter(|rule| rule.enabled && rule.can_fire) {
-            if !read_file.has_broken_tests && !examples.iter().any(|example| examples::covers(example, &rule.rule)) {
+            if !read_file.has_broken_tests && !covered.holds(&rule.rule) {
                 notes
                     .warning(
                         rule.event_span,
@@ -277,7 +278,7 @@ fn tests(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics)
                     .help("add one under `tests`: a change, and the events to expect");
             }
         }
-        let events: Vec<&str> = match own_rules(read_file) {
+        let events: BTreeSet<&str> = match own_rules(read_file) {
             true => read_file.events.iter().map(String::as_str).collect(),
             false => all_events.clone(),
         };
@@ -293,6 +294,31 @@ fn tests(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics)
                 }
             }
         }
+    }
+}
+
+/// What a set of tests expects.
+struct Covered<'e> {
+    /// Events expected from any rule that makes them.
+    events: HashSet<&'e str>,
+    /// Events expected from the rule with this id.
+    of_rules: HashSet<(&'e str, &'e str)>,
+}
+
+impl<'e> Covered<'e> {
+    fn new(examples: impl Iterator<Item = &'e Example>) -> Self {
+        let mut covered = Self { events: HashSet::new(), of_rules: HashSet::new() };
+        for expected in examples.flat_map(|example| &example.expected) {
+            match &expected.rule {
+                Some(rule) => covered.of_rules.insert((&expected.event, rule)),
+                None => covered.events.insert(&expected.event),
+            };
+        }
+        covered
+    }
+
+    fn holds(&self, rule: &Rule) -> bool {
+        self.events.contains(&*rule.event) || self.of_rules.contains(&(&*rule.event, &*rule.id))
     }
 }
 
