@@ -207,7 +207,7 @@ fn rule(id: &str, when: Option<(&str, Transition)>, filter: Option<(&str, i32)>)
         tags: Vec::new(),
         collections: vec![NamespacePattern { database: "shop".into(), collection: "orders".into() }],
         operations: Operations { insert: false, update: true, delete: false },
-        when: when.map(|(text, transition)| When::Field(path(text), transition)),
+        when: when.map(|(text, transition)| When::Field(path(text), Box::new(transition))),
         filter: filter.map(|(text, bound)| Where::Matches(query(text), matcher(bound))),
         data: Template::Map(vec![("orderId".into(), value("$.key._id")), ("total".into(), value("$.after.total"))]),
         key: None,

@@ -283,3 +283,53 @@ impl Exact {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::Decimal128;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A number of thousandths as each of the types that can hold it.
+    fn dresses(thousandths: i64) -> Vec<Number> {
+        let decimal: Decimal128 = format!("{thousandths}E-3").parse().unwrap();
+        let mut dresses = vec![Number::Decimal(Decimal::decode(decimal))];
+        if thousandths % 1_000 == 0 {
+            dresses.push(Number::Integer(thousandths / 1_000));
+        }
+        if thousandths % 125 == 0 {
+            dresses.push(Number::Double(thousandths as f64 / 1_000.0));
+        }
+        dresses
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn differences_and_products_are_exact(left in -40_i64..40, right in -40_i64..40, factor in -9_i64..9) {
+            let (left, right) = (left * 125, right * 125);
+            let number = |thousandths: i64| Exact::of(dresses(thousandths)[0]).unwrap();
+            for left_number in dresses(left) {
+                for right_number in dresses(right) {
+                    let difference = left_number.minus(right_number).unwrap();
+                    prop_assert_eq!(difference.compare(&number(left - right)), Ordering::Equal);
+                    prop_assert_eq!(difference.is_zero(), left == right);
+                    prop_assert_eq!(difference.clone().magnitude().compare(&number((left - right).abs())), Ordering::Equal);
+                    prop_assert_eq!(difference.hundredfold().compare(&number((left - right) * 100)), Ordering::Equal);
+                    let whole = Exact::of(Number::Integer(factor)).unwrap();
+                    prop_assert_eq!(number(left).times(&whole).compare(&number(right)), (left * factor).cmp(&right));
+                }
+            }
+        }
+
+        #[test]
+        fn differences_of_any_whole_numbers_fit(left in any::<i64>(), right in any::<i64>()) {
+            let difference = Number::Integer(left).minus(Number::Integer(right)).unwrap();
+            let wanted = i128::from(left) - i128::from(right);
+            let text: Decimal128 = wanted.to_string().parse().unwrap();
+            prop_assert_eq!(difference.compare(&Exact::of(Number::Decimal(Decimal::decode(text))).unwrap()), Ordering::Equal);
+        }
+    }
+}

@@ -69,7 +69,7 @@ pub enum When {
     /// At least one holds.
     Any(Vec<When>),
     /// The value at a path made a transition.
-    Field(FieldPath, Transition),
+    Field(FieldPath, Box<Transition>),
 }
 
 /// How the value at a path must have changed. All but `Unchanged` imply that it differs before and after.

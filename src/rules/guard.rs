@@ -28,8 +28,11 @@ impl Guard {
     pub(super) fn of_when(when: &When) -> Option<Self> {
         match when {
             When::All(parts) => parts.iter().find_map(Self::of_when),
-            When::Field(path, Transition::Becomes { to: Some(to), .. }) => Self::new(top_level(path)?, to),
-            When::Field(..) | When::Any(_) => None,
+            When::Field(path, transition) => match &**transition {
+                Transition::Becomes { to: Some(to), .. } => Self::new(top_level(path)?, to),
+                _ => None,
+            },
+            When::Any(_) => None,
         }
     }
 

@@ -28,11 +28,12 @@ pub(super) enum Mention<'a> {
 /// What the description says of a path.
 pub(super) fn of<'a>(description: &Description<'a>, path: &Path) -> Mention<'a> {
     let mut mention = Mention::Nothing;
-    for element in description.updated {
-        let Ok((name, value)) = element else { continue };
-        match relation(description, path, name.as_str()) {
-            Relation::Same => return Mention::Written(value),
-            Relation::Around(steps) => return Mention::Inside(find(value, &path.steps[steps..])),
+    for element in description.updated.iter_elements().flatten() {
+        match relation(description, path, element.key().as_str()) {
+            Relation::Same => return element.value().map_or(Mention::Below, Mention::Written),
+            Relation::Around(steps) => {
+                return Mention::Inside(element.value().ok().and_then(|value| find(value, &path.steps[steps..])));
+            }
             Relation::Below => mention = Mention::Below,
             Relation::Apart => {}
         }

@@ -162,7 +162,7 @@ impl CompiledRule {
 /// The top-level fields of which one must be touched for the condition to hold; `None` if none needs to be.
 fn touched(when: &When) -> Option<Vec<String>> {
     match when {
-        When::Field(_, Transition::Unchanged) => None,
+        When::Field(_, transition) if matches!(**transition, Transition::Unchanged) => None,
         When::Field(path, _) => Some(vec![Path::from(path).top_level().to_owned()]),
         When::All(parts) => parts.iter().filter_map(touched).min_by_key(Vec::len),
         When::Any(parts) => {

@@ -85,7 +85,7 @@ pub(super) fn rule_where(query: &str, matcher: Matcher) -> Rule {
 }
 
 pub(super) fn field(path: &str, transition: Transition) -> When {
-    When::Field(FieldPath::parse(path).unwrap(), transition)
+    When::Field(FieldPath::parse(path).unwrap(), Box::new(transition))
 }
 
 pub(super) fn equals(value: impl Into<Bson>) -> Matcher {

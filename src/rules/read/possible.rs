@@ -75,7 +75,7 @@ fn can_hold(when: &When, field: &dyn Fn(&Transition) -> bool) -> bool {
 pub(super) fn contradiction(all: &[When]) -> Option<(&FieldPath, &FieldPath)> {
     let fields = || {
         all.iter().filter_map(|one| match one {
-            When::Field(path, transition) => Some((path, transition)),
+            When::Field(path, transition) => Some((path, &**transition)),
             When::All(_) | When::Any(_) => None,
         })
     };

@@ -90,7 +90,7 @@ fn field(reader: &mut Reader<'_>, entry: &Entry, all: &mut Vec<When>) {
             .help("a document keeps its _id; use `on: insert` or `on: delete`");
         return;
     }
-    all.extend(transitions.into_iter().map(|transition| When::Field(path.clone(), transition)));
+    all.extend(transitions.into_iter().map(|transition| When::Field(path.clone(), Box::new(transition))));
 }
 
 fn without_root(query: &str) -> &str {
