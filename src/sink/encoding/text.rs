@@ -15,22 +15,25 @@ pub(in crate::sink) fn write_string(out: &mut Vec<u8>, text: &str) {
 /// Appends `text`, escaped for the inside of a JSON string.
 pub(in crate::sink) fn write_text(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
-    let mut written = 0;
-    for (place, byte) in bytes.iter().enumerate() {
-        let escape = ESCAPES[usize::from(*byte)];
-        if escape == 0 {
-            continue;
-        }
-        out.extend_from_slice(&bytes[written..place]);
-        written = place + 1;
-        if escape == b'u' {
-            out.extend_from_slice(b"\\u00");
-            super::write_hexadecimal(out, &[*byte]);
-        } else {
-            out.extend_from_slice(&[b'\\', escape]);
+    // Without a way out of the loop the compiler looks at many bytes at once; hardly any text needs an escape.
+    if !bytes.iter().fold(false, |found, byte| found | needs_escape(*byte)) {
+        return out.extend_from_slice(bytes);
+    }
+    for byte in bytes {
+        match ESCAPES[usize::from(*byte)] {
+            0 => out.push(*byte),
+            b'u' => {
+                out.extend_from_slice(b"\\u00");
+                super::write_hexadecimal(out, &[*byte]);
+            }
+            letter => out.extend_from_slice(&[b'\\', letter]),
         }
     }
-    out.extend_from_slice(&bytes[written..]);
+}
+
+/// The same as `ESCAPES[byte] != 0`, in a form that needs no table.
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
 }
 
 /// For each byte: 0 if it stands for itself, `u` if it needs `\u00xx`, else the letter after the backslash.
