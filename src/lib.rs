@@ -21,6 +21,7 @@
 //! - rules are pure and immutable; a new set is swapped in whole;
 //! - no document value and no secret appears in a log, a metric or an error.
 
+pub mod app;
 pub mod change;
 pub mod checkpoint;
 pub mod config;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
+use changeling::source::{Finding, Grade};
 use owo_colors::OwoColorize as _;
 
 /// What ends a command before it could say yes or no.
@@ -52,22 +53,8 @@ impl From<io::Error> for Failure {
 }
 
 /// The chain as text: what happened, each cause on a line of its own, the ways out at the end.
-///
-/// Some libraries repeat their cause in their own text; such a cause is left out.
 fn chain(error: &dyn Error) -> String {
-    let mut layers: Vec<String> = Vec::new();
-    let mut helps: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        let (said, help): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| !line.starts_with("help: "));
-        helps.extend(help.into_iter().map(str::to_owned));
-        let said = said.join("\n");
-        if !said.is_empty() && !layers.iter().any(|layer| layer.contains(&said)) {
-            layers.push(said);
-        }
-        next = error.source();
-    }
+    let (layers, helps) = layers(error);
     let mut text = String::new();
     for (depth, layer) in layers.iter().enumerate() {
         // Writing to a string can not fail.
@@ -76,11 +63,39 @@ fn chain(error: &dyn Error) -> String {
             _ => writeln!(text, "  caused by: {layer}"),
         };
     }
-    helps.dedup();
     for help in &helps {
-        let _ = writeln!(text, "{}", help.replacen("help:", &"help:".cyan().to_string(), 1));
+        let _ = writeln!(text, "{} {help}", "help:".cyan());
     }
     text
+}
+
+/// The same as one finding of a check.
+pub fn finding(error: &dyn Error) -> Finding {
+    let (layers, helps) = layers(error);
+    let help = (!helps.is_empty()).then(|| helps.join("; "));
+    Finding { grade: Grade::Problem, text: layers.join(": "), help }
+}
+
+/// What every layer says, and the ways out. Some libraries repeat their cause in their own text; such a cause is left out.
+fn layers(error: &dyn Error) -> (Vec<String>, Vec<String>) {
+    let (mut layers, mut helps) = (Vec::<String>::new(), Vec::<String>::new());
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let mut said = Vec::new();
+        for line in error.to_string().lines() {
+            match line.strip_prefix("help: ") {
+                Some(help) if !helps.iter().any(|told| told == help) => helps.push(help.to_owned()),
+                Some(_) => {}
+                None => said.push(line.to_owned()),
+            }
+        }
+        let said = said.join("\n");
+        if !said.is_empty() && !layers.iter().any(|layer| layer.contains(&said)) {
+            layers.push(said);
+        }
+        next = error.source();
+    }
+    (layers, helps)
 }
 
 #[cfg(test)]

@@ -1,8 +1,16 @@
 //! The command line: one file per command. Nothing else knows clap.
 
+mod check;
 mod completions;
 mod failure;
+mod findings;
 mod logging;
+mod query;
+mod run;
+mod schema;
+mod test;
+
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -32,7 +40,20 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Test(test::Test),
+    Query(query::Query),
+    Schema(schema::Schema),
     Completions(completions::Completions),
+}
+
+/// Which configuration a command is about.
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The configuration
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "changeling.yaml")]
+    path: PathBuf,
 }
 
 /// What a command found.
@@ -72,6 +93,11 @@ pub fn run() -> Result<Verdict, Failure> {
         }
     };
     match arguments.command {
+        Command::Run(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Test(command) => command.run(),
+        Command::Query(command) => command.run(),
+        Command::Schema(command) => command.run(),
         Command::Completions(command) => command.run(),
     }
 }

@@ -1,41 +1,85 @@
 //! From the text of a configuration to its struct.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use super::schema_check::SchemaCheck;
+use super::semantics::Semantics;
 use super::shape::Schemas;
 use super::substitute::{Filled, Surroundings, substitute};
-use super::{Config, semantics};
+use super::{Config, rule_files};
+use crate::rules::{self, RuleSet};
 use crate::yaml::{self, FileDiagnostics, Node, Value};
 
 /// Keys of later versions, and what to say of them.
 const LATER_KEYS: [(&str, &str); 1] =
     [("explicit", "events that the application writes itself can not be relayed yet")];
 
-/// Reads the file that `diagnostics` speaks of. `None` if there is an error.
+/// Reads the file that `diagnostics` speaks of, and its rule files. No configuration if there is an error.
 pub(super) fn config(
     diagnostics: &mut FileDiagnostics<'_>,
-    folder: &Path,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Option<Config> {
+    surroundings: &Surroundings<'_>,
+) -> (Option<Config>, rules::Reading) {
     let before = diagnostics.error_count();
-    let mut root = yaml::read(diagnostics)?;
+    let Some(mut root) = yaml::read(diagnostics) else { return (None, rules::Reading::default()) };
     let mut filled = Filled::default();
-    substitute(&mut root, &Surroundings { variable, folder }, &mut filled, diagnostics);
+    substitute(&mut root, surroundings, &mut filled, diagnostics);
     refuse_later_keys(&mut root, diagnostics);
     let schema = super::schema();
     let schemas = Schemas::of(&schema);
     SchemaCheck { schemas, filled: &filled, diagnostics }.check_root(&schema, &mut root);
+    let rules = read_rules(&root, surroundings, diagnostics);
     if diagnostics.error_count() > before {
-        return None;
+        return (None, rules);
     }
-    let mut config: Config = decode(&root, &filled, diagnostics)?;
-    config.folder = folder.to_owned();
-    semantics::Semantics { config: &config, root: &root, filled: &filled, diagnostics }.check();
-    (diagnostics.error_count() == before).then_some(config)
+    let Some(mut config) = decode::<Config>(&root, &filled, diagnostics) else { return (None, rules) };
+    let mut semantics = Semantics { config: &config, root: &root, filled: &filled, diagnostics };
+    semantics.check();
+    semantics.check_rings(&rules.rules);
+    if diagnostics.error_count() > before || rules.diagnostics.has_errors() {
+        return (None, rules);
+    }
+    config.rule_set = Arc::new(RuleSet::compile(rules.rules.clone()));
+    (Some(config), rules)
+}
+
+/// Reads the rule files that the file names, and looks at nothing else in it.
+pub(super) fn rules_only(
+    diagnostics: &mut FileDiagnostics<'_>,
+    surroundings: &Surroundings<'_>,
+) -> Option<rules::Reading> {
+    let before = diagnostics.error_count();
+    let mut root = yaml::read(diagnostics)?;
+    if let Value::Map(entries) = &mut root.value {
+        entries.retain(|entry| entry.key == "rules");
+    }
+    let mut filled = Filled::default();
+    substitute(&mut root, surroundings, &mut filled, diagnostics);
+    let mut schema = super::schema();
+    schema["required"] = serde_json::json!(["rules"]);
+    let schemas = Schemas::of(&schema);
+    SchemaCheck { schemas, filled: &filled, diagnostics }.check_root(&schema, &mut root);
+    let rules = read_rules(&root, surroundings, diagnostics);
+    (diagnostics.error_count() == before).then_some(rules)
+}
+
+/// Reads the rule files under `rules`, as far as it is a list of texts. `C012`: a path that gives no rules.
+fn read_rules(root: &Node, surroundings: &Surroundings<'_>, diagnostics: &mut FileDiagnostics<'_>) -> rules::Reading {
+    let nodes = root.get("rules").and_then(Node::as_list).unwrap_or_default();
+    let named: Vec<(&Node, &str)> = nodes.iter().filter_map(|node| node.as_text().map(|path| (node, path))).collect();
+    let (files, errors) = rule_files::read(named.iter().map(|(_, path)| surroundings.folder.join(path)));
+    for (index, error) in errors {
+        let span = named.get(index).map_or(root.span, |(node, _)| node.span);
+        let text = match std::error::Error::source(&error) {
+            Some(cause) => error.to_string().replacen('\n', &format!(": {cause}\n"), 1),
+            None => error.to_string(),
+        };
+        let (said, help) = text.split_once("\nhelp: ").unwrap_or((&text, ""));
+        diagnostics.error(span, "C012", said).help(help);
+    }
+    rules::read(&files)
 }
 
 /// `C015`: a key that only a later version knows.

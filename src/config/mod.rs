@@ -14,16 +14,20 @@ mod substitute;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::checkpoint::CheckpointSettings;
+use crate::checkpoint::{CheckpointSettings, MongodbCheckpointSettings};
 use crate::http::HttpSettings;
+use crate::namespace::Namespace;
 use crate::pipeline::PipelineSettings;
-use crate::sink::{DeadLetterSettings, EnvelopeSettings, SinkSettings};
-use crate::source::SourceSettings;
+use crate::rules::{self, NamespacePattern, RuleSet};
+use crate::sink::{DeadLetterSettings, EnvelopeSettings, MongodbSettings, SinkSettings};
+use crate::source::{Scope, SourceSettings};
 use crate::yaml::{Diagnostics, SourceFile};
+use substitute::Surroundings;
 
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use rule_files::RuleFilesError;
@@ -60,9 +64,9 @@ pub struct Config {
     /// The logs on standard error.
     #[serde(default)]
     pub log: LogSettings,
-    /// The folder of the file, which rules are relative to.
+    /// The rules that the rule files hold, compiled.
     #[serde(skip)]
-    pub folder: PathBuf,
+    pub rule_set: Arc<RuleSet>,
 }
 
 /// Why there is no configuration.
@@ -87,7 +91,9 @@ pub enum ConfigError {
 pub struct Reading {
     /// The configuration; absent if there are errors.
     pub config: Option<Config>,
-    /// What is wrong, and what may be.
+    /// The rule files that it names, with their tests.
+    pub rules: rules::Reading,
+    /// What is wrong with the configuration or with a rule file, and what may be.
     pub diagnostics: Diagnostics,
 }
 
@@ -104,24 +110,44 @@ impl Reading {
     }
 }
 
-/// Reads a configuration file.
+/// Reads a configuration file and the rule files that it names.
 ///
 /// # Errors
 /// Only if the file itself can not be read; whatever is wrong with it is in the reading.
 pub fn read(path: &Path) -> Result<Reading, ConfigError> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-    let file = SourceFile { name: path.display().to_string(), text };
-    Ok(read_text(&file, &folder, &|name| std::env::var(name).ok()))
+    Ok(read_text(&source_file(path)?, &folder_of(path), &|name| std::env::var(name).ok()))
 }
 
 /// Reads a configuration from a text that lies in `folder`, with environment variables from `variable`.
 pub fn read_text(file: &SourceFile, folder: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Reading {
     let mut diagnostics = Diagnostics::default();
-    let config = decode::config(&mut diagnostics.of(file), folder, variable);
+    let (config, rules) = decode::config(&mut diagnostics.of(file), &Surroundings { variable, folder });
     diagnostics.sort();
-    Reading { config, diagnostics }
+    diagnostics.extend(rules.diagnostics.clone());
+    Reading { config, rules, diagnostics }
+}
+
+/// Reads only the rule files that a configuration names, whatever else is wrong with it: their tests need no database, and so
+/// none of the variables that say where it is.
+///
+/// # Errors
+/// If the configuration can not be read, or does not name rule files that can.
+pub fn read_rules(path: &Path) -> Result<rules::Reading, ConfigError> {
+    let file = source_file(path)?;
+    let surroundings = Surroundings { variable: &|name| std::env::var(name).ok(), folder: &folder_of(path) };
+    let mut diagnostics = Diagnostics::default();
+    let rules = decode::rules_only(&mut diagnostics.of(&file), &surroundings);
+    rules.ok_or(ConfigError::Unusable(diagnostics))
+}
+
+fn source_file(path: &Path) -> Result<SourceFile, ConfigError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    Ok(SourceFile { name: path.display().to_string(), text })
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// The JSON Schema of a configuration file, for editors.
@@ -129,14 +155,41 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Config).to_value()
 }
 
-impl Config {
-    /// Reads every rule file that the configuration names.
-    pub fn rule_files(&self) -> (Vec<SourceFile>, Vec<RuleFilesError>) {
-        rule_files::read(self.rules.iter().map(|path| self.folder.join(path)))
-    }
+/// Reads rule files, or folders of them, that are named directly.
+///
+/// # Errors
+/// For every path that gives no file, one.
+pub fn rule_files(paths: &[PathBuf]) -> (Vec<SourceFile>, Vec<RuleFilesError>) {
+    let (files, errors) = rule_files::read(paths);
+    (files, errors.into_iter().map(|(_, error)| error).collect())
 }
 
-/// Reads rule files, or folders of them, that are named directly.
-pub fn rule_files(paths: &[PathBuf]) -> (Vec<SourceFile>, Vec<RuleFilesError>) {
-    rule_files::read(paths)
+impl Config {
+    /// The collections that are watched: those of `source.watch`, or else those that the rules name.
+    pub fn watched(&self) -> Vec<NamespacePattern> {
+        match self.source.watched() {
+            Ok(watched) if !watched.is_empty() => watched,
+            // Entries that can not be read have been refused when the configuration was read.
+            Ok(_) | Err(_) => self.rule_set.namespaces(),
+        }
+    }
+
+    /// The stream that covers what is watched, without the collections that this connector writes to.
+    pub fn scope(&self) -> Scope {
+        let hidden: Vec<Namespace> = semantics::written(self).into_iter().map(|written| written.collection).collect();
+        Scope::covering(&self.watched(), &hidden)
+    }
+
+    /// Where dead letters go: as it is written, or else beside the checkpoint.
+    pub fn dead_letters(&self) -> DeadLetterSettings {
+        if let Some(settings) = &self.dead_letters {
+            return settings.clone();
+        }
+        if let Some(file) = &self.checkpoint.file {
+            return DeadLetterSettings::File(file.with_file_name("dead_letters.jsonl"));
+        }
+        let MongodbCheckpointSettings { collection, uri } = self.checkpoint.mongodb.clone().unwrap_or_default();
+        let collection = Namespace { database: collection.database, collection: "dead_letters".to_owned() };
+        DeadLetterSettings::Mongodb(MongodbSettings { collection, uri })
+    }
 }

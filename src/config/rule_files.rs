@@ -29,18 +29,20 @@ pub enum RuleFilesError {
 /// below it, sorted by path; names that begin with a dot are skipped. A file that is named twice is read once.
 ///
 /// # Errors
-/// Of every path that gives no file, one.
-pub fn read<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> (Vec<SourceFile>, Vec<RuleFilesError>) {
+/// For every path that gives no file, one, with its index in `paths`.
+pub(super) fn read<P: AsRef<Path>>(
+    paths: impl IntoIterator<Item = P>,
+) -> (Vec<SourceFile>, Vec<(usize, RuleFilesError)>) {
     let (mut files, mut errors) = (Vec::<SourceFile>::new(), Vec::new());
-    for path in paths {
+    for (index, path) in paths.into_iter().enumerate() {
         let path = path.as_ref();
         let mut found = Vec::new();
         if let Err(source) = find(path, &mut found) {
-            errors.push(source);
+            errors.push((index, source));
             continue;
         }
         if found.is_empty() {
-            errors.push(RuleFilesError::Empty { path: path.to_owned() });
+            errors.push((index, RuleFilesError::Empty { path: path.to_owned() }));
         }
         for path in found {
             let name = path.display().to_string();
@@ -49,7 +51,7 @@ pub fn read<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> (Vec<SourceFi
             }
             match std::fs::read_to_string(&path) {
                 Ok(text) => files.push(SourceFile { name, text }),
-                Err(source) => errors.push(RuleFilesError::Unreadable { path, source }),
+                Err(source) => errors.push((index, RuleFilesError::Unreadable { path, source })),
             }
         }
     }
@@ -104,7 +106,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (files, errors) = read([folder.path().join("none"), folder.path().to_owned()]);
         assert!(files.is_empty());
-        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let texts: Vec<String> = errors.iter().map(|(_, error)| error.to_string()).collect();
         assert!(texts[0].contains("can not be read"), "{texts:?}");
         assert!(texts[1].contains("holds no rule files"), "{texts:?}");
     }

@@ -22,8 +22,8 @@ pub(super) struct Semantics<'s, 'd> {
 }
 
 /// A collection that this connector writes to, beside what it watches.
-struct Written<'s> {
-    collection: Namespace,
+pub(super) struct Written<'s> {
+    pub(super) collection: Namespace,
     /// The keys that lead to it.
     keys: Vec<&'s str>,
     what: &'static str,
@@ -33,8 +33,8 @@ impl Semantics<'_, '_> {
     /// Everything but what depends on the rules.
     pub(super) fn check(&mut self) {
         self.check_names();
-        self.check_source();
-        self.check_checkpoint();
+        self.check_part(self.config.source.check());
+        self.check_part(self.config.checkpoint.check().map(drop));
         self.check_places();
     }
 
@@ -68,11 +68,11 @@ impl Semantics<'_, '_> {
         }
     }
 
-    fn check_source(&mut self) {
-        let Err(error) = self.config.source.check() else { return };
+    /// What a part finds in its own settings. Its text begins with the key it speaks of: `source.watch: ...`.
+    fn check_part(&mut self, checked: Result<(), impl std::error::Error>) {
+        let Err(error) = checked else { return };
         let text = error.to_string();
         let (said, help) = text.split_once("\nhelp: ").map_or((text.as_str(), None), |(said, help)| (said, Some(help)));
-        // The text begins with the key it speaks of: `source.watch: ...`.
         let (path, reason) = said.split_once(": ").unwrap_or(("source", said));
         let keys: Vec<&str> = path.split('.').collect();
         let span = self.span(&keys);
@@ -80,15 +80,6 @@ impl Semantics<'_, '_> {
         let reason = if is_filled { "what is filled in can not be used" } else { reason };
         let name = keys.last().copied().unwrap_or_default();
         self.diagnostics.error(span, "C015", format!("{name:?}: {reason}")).maybe_help(help.map(str::to_owned));
-    }
-
-    fn check_checkpoint(&mut self) {
-        if self.config.checkpoint.place().is_none() {
-            let span = self.key_span(&["checkpoint"]);
-            self.diagnostics
-                .error(span, "C005", "\"checkpoint\" must have exactly one of the keys mongodb, file")
-                .help("keep one of them");
-        }
     }
 
     /// `C016`: two writers at one place would spoil each other's work.
@@ -163,7 +154,7 @@ impl Semantics<'_, '_> {
 }
 
 /// The collections that this connector writes to in the deployment it watches.
-fn written(config: &Config) -> Vec<Written<'_>> {
+pub(super) fn written(config: &Config) -> Vec<Written<'_>> {
     let mut all = Vec::new();
     if let Some(CheckpointPlace::Mongodb(settings)) = config.checkpoint.place()
         && settings.uri.is_none()
@@ -177,8 +168,8 @@ fn written(config: &Config) -> Vec<Written<'_>> {
             all.push(Written { collection: written.collection.clone(), keys, what: "the sink's collection" });
         }
     }
-    let dead_letters = config.dead_letters.as_ref().and_then(DeadLetterSettings::written_collection);
-    if let Some(written) = dead_letters.filter(|written| written.in_source) {
+    let dead_letters = config.dead_letters();
+    if let Some(written) = dead_letters.written_collection().filter(|written| written.in_source) {
         let keys = vec!["dead_letters", "mongodb", "collection"];
         all.push(Written { collection: written.collection.clone(), keys, what: "the dead letters' collection" });
     }

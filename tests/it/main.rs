@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod checkpoint;
+mod cli;
 mod config;
 mod crash;
+mod http;
 mod library;
 mod pipeline;
 mod rules;

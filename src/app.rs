@@ -1,0 +1,244 @@
+//! From a configuration to a running connector: the way in for programs that use changeling as a library.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use changeling::app::App;
+//! use changeling::config;
+//! use changeling::pipeline::StopSignal;
+//!
+//! let config = config::read(std::path::Path::new("changeling.yaml"))?.usable()?;
+//! let app = App::from_config(config).await?;
+//! let report = app.run(StopSignal::new()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoint::{self, BuildError};
+use crate::config::{Config, ConfigError};
+use crate::http::{HttpError, HttpServer};
+use crate::metrics::Metrics;
+use crate::mongo_client::{self, ConnectError};
+use crate::namespace::Namespace;
+use crate::pipeline::{LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
+use crate::sink::{self, Envelope, Sink, SinkError};
+use crate::source::{self, ChangeStreamSource, Finding, Source, SourceError};
+
+/// A connector that is set up and not yet running.
+pub struct App {
+    config: Config,
+    custom: Vec<LaneParts>,
+    http: Option<HttpServer>,
+    metrics: Arc<Metrics>,
+    status: Arc<Status>,
+}
+
+/// Why a connector can not start, or stopped without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration, or a rule file, can not be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Neither the configuration nor the program gave a sink.
+    #[error("there is no sink: events would go nowhere\nhelp: add one under sinks, for example out: {{stdout: {{}}}}")]
+    NoSink,
+    /// The metrics can not be set up.
+    #[error("the metrics can not be set up")]
+    Metrics(#[source] prometheus::Error),
+    /// The HTTP server can not run.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// No client can be made for the source's connection string.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The source can not be used as it is.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A sink can not be used as it is set up.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The checkpoint can not be used as it is set up.
+    #[error(transparent)]
+    Checkpoint(#[from] BuildError),
+    /// The pipeline stopped.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+impl AppError {
+    /// True if the configuration must be changed: it was refused without asking anybody else.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::NoSink | Self::Connect(ConnectError::InvalidUri { .. }) => true,
+            Self::Metrics(_)
+            | Self::Http(_)
+            | Self::Connect(ConnectError::Unresolvable(_))
+            | Self::Source(_)
+            | Self::Sink(_)
+            | Self::Checkpoint(_)
+            | Self::Pipeline(_) => false,
+        }
+    }
+}
+
+impl App {
+    /// Binds the HTTP address, so that it is known before anything runs.
+    ///
+    /// # Errors
+    /// If the address is taken.
+    pub async fn from_config(config: Config) -> Result<Self, AppError> {
+        let http = HttpServer::bind(&config.http).await?;
+        let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
+        Ok(Self { config, custom: Vec::new(), http, metrics, status: Arc::new(Status::new()) })
+    }
+
+    /// Adds a sink of the program's own, beside those of the configuration.
+    pub fn add_sink(&mut self, name: impl Into<String>, sink: Box<dyn Sink>) {
+        self.custom.push(LaneParts { name: name.into(), sink });
+    }
+
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; the real port where port 0 was asked for.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpServer::address)
+    }
+
+    /// Every figure of this connector.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// How its parts are.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.clone()
+    }
+
+    /// Runs until `stop` is given, or until a part fails in a way that only an operator can mend.
+    ///
+    /// What is wrong at the start (a server that can not be reached, a wrong password, a standalone) is an error at once;
+    /// an outage later is waited out.
+    ///
+    /// # Errors
+    /// What failed first, after the parts that still work have drained.
+    pub async fn run(mut self, stop: StopSignal) -> Result<RunReport, AppError> {
+        let http = self.http.take();
+        let ended = CancellationToken::new();
+        let served = http.map(|http| {
+            let (metrics, status) = (self.metrics.clone(), self.status.clone());
+            tracing::info!(address = %http.address(), "serving /metrics, /healthz and /readyz");
+            tokio::spawn(http.serve(metrics, status, ended.clone().cancelled_owned()))
+        });
+        let report = self.run_pipeline(stop).await;
+        ended.cancel();
+        if let Some(served) = served
+            && let Ok(Err(error)) = served.await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "the http server failed");
+        }
+        report
+    }
+
+    async fn run_pipeline(self, stop: StopSignal) -> Result<RunReport, AppError> {
+        let pipeline = tokio::select! {
+            pipeline = self.build() => pipeline?,
+            () = stop.requested() => return Ok(RunReport::default()),
+        };
+        Ok(pipeline.run(stop).await?)
+    }
+}
+
+impl App {
+    /// Makes the concrete parts, and asks the source's server whether it can be read at all.
+    async fn build(self) -> Result<Pipeline, AppError> {
+        let Self { config, custom, metrics, status, .. } = self;
+        let rules = config.rule_set.clone();
+        metrics.rules_loaded.set(i64::try_from(rules.len()).unwrap_or(i64::MAX));
+        let client = mongo_client::connect(&config.source.uri).await?;
+        let scope = config.scope();
+        let images = rules.image_needs_of_all();
+        let mut source = ChangeStreamSource::new(client.clone(), &config.source, scope, images, metrics.clone());
+        let deployment = source.deployment().await?;
+        let envelope = Envelope::new(&config.events, &config.name);
+        let mut lanes = Vec::new();
+        for (name, settings) in &config.sinks {
+            let sink = sink::build(name, settings, &envelope, &config.source.uri)?;
+            lanes.push(LaneParts { name: name.clone(), sink });
+        }
+        lanes.extend(custom);
+        if lanes.is_empty() {
+            return Err(AppError::NoSink);
+        }
+        let dead_letters = sink::build_dead_letters(&config.dead_letters(), &envelope, &config.source.uri)?;
+        let store = checkpoint::build(&config.checkpoint, &config.name, &client).await?;
+        tell(&config, &deployment, &lanes);
+        Ok(Pipeline {
+            source: Box::new(source),
+            start: config.source.start.start(),
+            on_lost_position: config.source.on_lost_position,
+            rules: RuleSlot::from(rules),
+            lanes,
+            dead_letters: Arc::from(dead_letters),
+            store,
+            checkpoint_interval: config.checkpoint.interval.0,
+            lease: config.checkpoint.lease.0,
+            settings: config.pipeline.clone(),
+            metrics,
+            status,
+        })
+    }
+}
+
+/// Asks the database what a run of this configuration would need of it. Nothing is written.
+///
+/// # Errors
+/// If no client can be made of the connection string; whatever the server says is a finding.
+pub async fn probe(config: &Config) -> Result<Vec<Finding>, AppError> {
+    let client = mongo_client::connect(&config.source.uri).await?;
+    let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
+    let rules = &config.rule_set;
+    let mut source =
+        ChangeStreamSource::new(client, &config.source, config.scope(), rules.image_needs_of_all(), metrics);
+    let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
+    Ok(source::probe(&mut source, &needs).await)
+}
+
+/// Says at the start, a line per fact, what this connector is going to do.
+fn tell(config: &Config, deployment: &str, lanes: &[LaneParts]) {
+    let rules = &config.rule_set;
+    let patterns: Vec<String> =
+        config.watched().iter().map(|one| format!("{}.{}", one.database, one.collection)).collect();
+    let sinks: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
+    let images = rules.image_needs_of_all();
+    tracing::info!(name = config.name, deployment, version = env!("CARGO_PKG_VERSION"), "attaching");
+    tracing::info!(collections = patterns.join(" "), stream = %config.scope().target(), "watching");
+    tracing::info!(rules = rules.len(), before = images.before, after = images.after, "rules loaded; images they need");
+    tracing::info!(sinks = sinks.join(" "), "delivering");
+}
+
+/// Gives `stop` when the process is asked to end (SIGTERM, SIGINT): the first signal drains, the second gives up.
+pub fn stop_on_signals(stop: &StopSignal) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if stop.is_requested() {
+                tracing::warn!(
+                    signal = name,
+                    "giving up what has not been delivered; it is sent again after the next start"
+                );
+            } else {
+                tracing::info!(signal = name, "stopping: delivering what was read; a second signal stops at once");
+            }
+            stop.request();
+        }
+    });
+    Ok(())
+}
