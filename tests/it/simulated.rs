@@ -104,15 +104,20 @@ pub fn changes_before(position: &Position) -> usize {
     }
 }
 
-/// Two rules for every update of an order, so that one change makes two events.
+/// Two rules for every change of an order, so that one change makes two events.
 pub fn rules() -> Arc<RuleSet> {
+    rules_for("shop")
+}
+
+/// The same for the orders in another database.
+pub fn rules_for(database: &str) -> Arc<RuleSet> {
     let rule = |id: &str| Rule {
         id: id.into(),
         event: id.into(),
         description: None,
         tags: Vec::new(),
-        collections: vec![NamespacePattern { database: "shop".to_owned(), collection: "orders".to_owned() }],
-        operations: Operations { update: true, ..Operations::default() },
+        collections: vec![NamespacePattern { database: database.to_owned(), collection: "orders".to_owned() }],
+        operations: Operations { insert: true, update: true, delete: false },
         when: None,
         filter: None,
         data: Template::Map(Vec::new()),
