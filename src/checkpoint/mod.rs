@@ -53,6 +53,13 @@ pub trait Store: Send + Sync {
         None
     }
 
+    /// Keeps the id of a logical session (`lsid`) whose transactions carry our checkpoint, for our successor to end: it must not
+    /// wait for a transaction that died with us.
+    async fn note_session(&self, session: &bson::Document) -> Result<(), CheckpointError> {
+        let _ = session;
+        Ok(())
+    }
+
     /// The same as [`Store::save`], as a write for a transaction in [`Store::deployment`].
     fn transactional_write(&self, checkpoint: &Checkpoint) -> Option<TransactionalWrite> {
         let _ = checkpoint;

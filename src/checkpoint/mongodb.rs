@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bson::oid::ObjectId;
 use bson::{Bson, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
 use mongodb::options::{
     Acknowledgment, CollectionOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria, WriteConcern,
 };
@@ -75,9 +76,13 @@ impl MongodbStore {
         Self { is_in_source: false, ..self }
     }
 
-    /// The document; made if there is none.
+    /// The document, with `isExpired` beside its fields; made if there is none.
     async fn document(&self) -> Result<Document, CheckpointError> {
-        let find = || self.collection.find_one(doc! {"_id": &self.name});
+        let find = async || {
+            let is_expired = doc! {"$lte": ["$owner.expiresAt", "$$NOW"]};
+            let pipeline = [doc! {"$match": {"_id": &self.name}}, doc! {"$set": {"isExpired": is_expired}}];
+            self.collection.aggregate(pipeline).await?.try_next().await
+        };
         if let Some(document) = find().await.map_err(|error| self.error(&error))? {
             return Ok(document);
         }
@@ -199,6 +204,16 @@ impl MongodbStore {
         *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = found.map(|found| found.identity);
         Ok(())
     }
+
+    /// Ends the transactions that an owner left behind. Otherwise the server does, after `transactionLifetimeLimitSeconds`.
+    async fn end_sessions(&self, owner: &Document) {
+        let Some(sessions) = owner.get_array("sessions").ok().filter(|sessions| !sessions.is_empty()) else { return };
+        // Everybody may end sessions of the same user.
+        let command = doc! {"killSessions": sessions.clone()};
+        if let Err(error) = self.client.database("admin").run_command(command).await {
+            tracing::debug!(error = %DatabaseError::new(&error), "the sessions of the owner before could not be ended");
+        }
+    }
 }
 
 #[async_trait]
@@ -211,8 +226,12 @@ impl Store for MongodbStore {
         let mut filter = doc! {"_id": &self.name, "epoch": epoch};
         if let Ok(owner) = document.get_document("owner") {
             let is_ours = owner.get_object_id("instance").is_ok_and(|instance| instance == self.instance);
-            if !is_ours && !Process::from_document(owner).is_dead() {
+            let is_dead = !is_ours && Process::from_document(owner).is_dead();
+            if !is_ours && !is_dead {
                 filter.insert("$expr", doc! {"$lte": ["$owner.expiresAt", "$$NOW"]});
+            }
+            if is_dead || !is_ours && document.get_bool("isExpired").unwrap_or_default() {
+                self.end_sessions(owner).await;
             }
         }
         let mut owner = self.process.document();
@@ -256,6 +275,15 @@ impl Store for MongodbStore {
 
     fn deployment(&self) -> Option<String> {
         self.deployment.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn note_session(&self, session: &Document) -> Result<(), CheckpointError> {
+        let update = doc! {"$addToSet": {"owner.sessions": session}};
+        let updated = self.collection.update_one(self.filter(), update).await.map_err(|error| self.error(&error))?;
+        match updated.matched_count {
+            0 => Err(self.fenced().await),
+            _ => Ok(()),
+        }
     }
 
     fn transactional_write(&self, checkpoint: &Checkpoint) -> Option<TransactionalWrite> {

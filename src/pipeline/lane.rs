@@ -39,6 +39,8 @@ pub(super) struct Lane {
     pub(super) stop: StopSignal,
     /// The events of a rule that this sink has taken; looked up once per rule.
     pub(super) counters: HashMap<Arc<str>, IntCounter>,
+    /// The session of the sink's transactions that the checkpoint store knows.
+    pub(super) noted_session: Option<bson::Document>,
 }
 
 /// What a lane remembers from one attempt to the next.
@@ -107,8 +109,31 @@ impl Lane {
                 Disposition::Reject | Disposition::Stop => return Err(self.error(error)),
             }
         }
+        self.note_session(backoff).await?;
         tracing::info!(sink = self.name, "the sink is open");
         self.status.ready(&part);
+        Ok(())
+    }
+
+    /// Tells our successor which session it must end if we die in a transaction.
+    async fn note_session(&mut self, backoff: &mut Backoff) -> Result<(), PipelineError> {
+        let session = if self.joins() { self.sink.session() } else { None };
+        if session == self.noted_session {
+            return Ok(());
+        }
+        if let Some(session) = &session {
+            let _turn = self.progress.turn.lock().await;
+            while let Err(error) = self.progress.store.note_session(session).await {
+                match error.disposition() {
+                    Disposition::Retry => {
+                        tracing::warn!(sink = self.name, error = %error, "the session could not be noted; trying again");
+                        backoff.pause().await;
+                    }
+                    Disposition::Reject | Disposition::Stop => return Err(PipelineError::Checkpoint(error)),
+                }
+            }
+        }
+        self.noted_session = session;
         Ok(())
     }
 

@@ -155,6 +155,7 @@ impl Run {
             status: self.status.clone(),
             stop: self.stop.clone(),
             counters: HashMap::new(),
+            noted_session: None,
         };
         self.workers.spawn(part, lane.run());
         CloseOnDrop(queue)

@@ -66,6 +66,12 @@ pub trait Sink: Send {
         false
     }
 
+    /// The logical session (`lsid`) in which [`Sink::deliver_joined`] runs its transactions. Whoever takes over from a process
+    /// that died ends it: a transaction cut off in the middle would hold up its successor until the server gives up on it.
+    fn session(&self) -> Option<bson::Document> {
+        None
+    }
+
     /// Flushes and closes. Called once, when the lane has drained or its time to drain is over.
     async fn close(&mut self) -> Result<(), SinkError>;
 }

@@ -188,6 +188,25 @@ async fn a_checkpoint_joins_a_transaction_and_is_fenced_in_it() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_died_with_its_owner_does_not_hold_up_the_successor() {
+    let place = Place::new().await;
+    let (dead, successor) = (place.store(LONG), place.store(LONG));
+    dead.acquire().await.unwrap();
+    dead.save(&checkpoint(1)).await.unwrap();
+    let mut session = place.client.start_session().await.unwrap();
+    dead.note_session(session.id()).await.unwrap();
+    place.set(doc! {"owner.expiresAt": bson::DateTime::from_millis(0)}).await;
+    let write = dead.transactional_write(&checkpoint(2)).unwrap();
+    session.start_transaction().await.unwrap();
+    place.documents().update_one(write.filter, write.update).session(&mut session).await.unwrap();
+    // Nobody ends the transaction. The server would, after a minute.
+    let acquired = tokio::time::timeout(Duration::from_secs(45), successor.acquire()).await;
+    assert_eq!(acquired.expect("nothing holds it up").unwrap(), Some(checkpoint(1)));
+    assert!(session.commit_transaction().await.is_err());
+    successor.save(&checkpoint(3)).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_mongodb_keeps_and_cannot_be_read_is_refused_with_the_way_out() {
     let place = Place::new().await;
     let store = place.store(LONG);

@@ -48,6 +48,25 @@ pub(super) struct EventsTable {
     events: Collection<RawDocumentBuf>,
 }
 
+/// The session that runs every transaction of a sink.
+pub(super) struct TransactionSession {
+    session: ClientSession,
+    /// A transaction was begun and not ended, because its delivery was dropped in the middle.
+    is_cut_off: bool,
+}
+
+impl TransactionSession {
+    pub(super) async fn start(client: &Client) -> Result<Self, DatabaseError> {
+        let session = client.start_session().await.map_err(|error| DatabaseError::new(&error))?;
+        Ok(Self { session, is_cut_off: false })
+    }
+
+    /// The logical session's id (`lsid`).
+    pub(super) fn id(&self) -> &Document {
+        self.session.id()
+    }
+}
+
 /// What came of one attempt, where it is neither success nor failure.
 enum Attempt {
     Done,
@@ -106,14 +125,28 @@ impl EventsTable {
     /// Inserts the documents that are not there yet, and runs `write`, in one transaction.
     pub(super) async fn insert_joined(
         &self,
-        client: &Client,
+        transactions: &mut TransactionSession,
+        documents: &[RawDocumentBuf],
+        write: &TransactionalWrite,
+    ) -> Result<(), Failure> {
+        if transactions.is_cut_off {
+            abort(&mut transactions.session).await;
+        }
+        transactions.is_cut_off = true;
+        let inserted = self.insert_in_transaction(&mut transactions.session, documents, write).await;
+        transactions.is_cut_off = false;
+        inserted
+    }
+
+    async fn insert_in_transaction(
+        &self,
+        session: &mut ClientSession,
         documents: &[RawDocumentBuf],
         write: &TransactionalWrite,
     ) -> Result<(), Failure> {
         let mut missing: Vec<usize> = (0..documents.len()).collect();
-        let mut session = client.start_session().await?;
         for _ in 0..ATTEMPTS {
-            match self.try_joined(client, &mut session, documents, &missing, write).await? {
+            match self.try_joined(session, documents, &missing, write).await? {
                 Attempt::Done => return Ok(()),
                 Attempt::Again => {}
                 Attempt::Duplicate { index } => {
@@ -129,7 +162,6 @@ impl EventsTable {
 
     async fn try_joined(
         &self,
-        client: &Client,
         session: &mut ClientSession,
         documents: &[RawDocumentBuf],
         missing: &[usize],
@@ -139,7 +171,7 @@ impl EventsTable {
         let start = session.start_transaction().write_concern(WriteConcern::majority());
         start.read_concern(ReadConcern::snapshot()).selection_criteria(primary).await?;
         // First, because it finds out at once whether another process has taken over.
-        let target = client.database(&write.database).collection::<Document>(&write.collection);
+        let target = session.client().database(&write.database).collection::<Document>(&write.collection);
         let written = target.update_one(write.filter.clone(), write.update.clone()).session(&mut *session).await;
         match written {
             Ok(written) if written.matched_count == 0 => {

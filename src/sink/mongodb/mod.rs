@@ -11,12 +11,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bson::RawDocumentBuf;
-use mongodb::Client;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use fault::{Place, connection_fault};
-use insertion::{EventsTable, Failure};
+use insertion::{EventsTable, Failure, TransactionSession};
 
 use super::envelope::Envelope;
 use super::settings::WrittenCollection;
@@ -56,9 +55,9 @@ pub struct MongodbSink {
 }
 
 struct Connection {
-    client: Client,
     table: EventsTable,
     deployment: Deployment,
+    transactions: TransactionSession,
 }
 
 impl MongodbSink {
@@ -78,7 +77,8 @@ impl MongodbSink {
         let deployment = Deployment::find(&client).await.map_err(|error| self.place.fault(error))?;
         let table = EventsTable::new(&client, &self.place.collection);
         table.create().await.map_err(|error| self.place.fault(error))?;
-        Ok(Connection { client, table, deployment })
+        let transactions = TransactionSession::start(&client).await.map_err(|error| self.place.fault(error))?;
+        Ok(Connection { table, deployment, transactions })
     }
 
     /// The documents of the events before the first that can not become one, and why that one can not.
@@ -150,8 +150,8 @@ impl Sink for MongodbSink {
             Some(error) => Undelivered { delivered: documents.len(), error },
             None => {
                 self.open().await.map_err(|error| Undelivered { delivered: 0, error })?;
-                let Some(connection) = &self.connection else { return Ok(()) };
-                match connection.table.insert_joined(&connection.client, &documents, write).await {
+                let Some(Connection { table, transactions, .. }) = &mut self.connection else { return Ok(()) };
+                match table.insert_joined(transactions, &documents, write).await {
                     Ok(()) => return Ok(()),
                     Err(failure) => self.undelivered(failure),
                 }
@@ -171,6 +171,10 @@ impl Sink for MongodbSink {
         // An identity without an id is only good enough if the connection string is the same, too.
         own.identity == deployment && !own.is_identity_weak
             || self.is_in_source && is_same_deployment(&own.identity, deployment)
+    }
+
+    fn session(&self) -> Option<bson::Document> {
+        self.connection.as_ref().map(|connection| connection.transactions.id().clone())
     }
 
     async fn close(&mut self) -> Result<(), SinkError> {
