@@ -84,10 +84,9 @@ fn user() -> String {
     String::new()
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use super::*;
 
     #[test]

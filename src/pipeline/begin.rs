@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::Pipeline;
 use super::backoff::Backoff;
-use super::error::PipelineError;
+use super::error::{PipelineError, chain};
 use super::lease::Lease;
 use super::{reader, saver};
 use crate::checkpoint::{Checkpoint, CheckpointError};
@@ -56,15 +56,15 @@ async fn acquire(pipeline: &mut Pipeline) -> Result<(Option<Checkpoint>, Lease),
                 if expected_end.is_none_or(|expected| *expires_at <= expected) =>
             {
                 if expected_end.is_none() {
-                    tracing::warn!(error = %error, "another process owns the checkpoint; waiting for the end of its lease, or a sign of its life");
-                    pipeline.status.waiting(saver::PART, error.to_string());
+                    tracing::warn!(error = %chain(&error), "another process owns the checkpoint; waiting for the end of its lease, or a sign of its life");
+                    pipeline.status.waiting(saver::PART, chain(&error));
                 }
                 expected_end = Some(*expires_at);
                 tokio::time::sleep(pipeline.lease / 8).await;
             }
             _ if error.disposition() == Disposition::Retry => {
-                tracing::warn!(error = %error, "the checkpoint could not be read; trying again");
-                pipeline.status.waiting(saver::PART, error.to_string());
+                tracing::warn!(error = %chain(&error), "the checkpoint could not be read; trying again");
+                pipeline.status.waiting(saver::PART, chain(&error));
                 backoff.pause().await;
             }
             _ => return Err(PipelineError::Checkpoint(error)),
@@ -79,8 +79,8 @@ async fn deployment(pipeline: &mut Pipeline) -> Result<String, PipelineError> {
         match pipeline.source.deployment().await {
             Ok(deployment) => return Ok(deployment),
             Err(error) if error.disposition() == Disposition::Retry => {
-                tracing::warn!(error = %error, "the source can not be reached; trying again");
-                pipeline.status.waiting(reader::PART, error.to_string());
+                tracing::warn!(error = %chain(&error), "the source can not be reached; trying again");
+                pipeline.status.waiting(reader::PART, chain(&error));
                 backoff.pause().await;
             }
             Err(error) => return Err(PipelineError::Source(error)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::backoff::Backoff;
-use super::error::PipelineError;
+use super::error::{PipelineError, chain};
 use super::settings::RetrySettings;
 use crate::failure::Disposition;
 use crate::metrics::Metrics;
@@ -29,7 +29,7 @@ impl DeadLetterWriter {
         while let Err(error) = self.dead_letters.put(letter).await {
             match error.disposition() {
                 Disposition::Retry => {
-                    tracing::warn!(error = %error, sink, rule, "a dead letter could not be written; trying again");
+                    tracing::warn!(error = %chain(&error), sink, rule, "a dead letter could not be written; trying again");
                     backoff.pause().await;
                 }
                 Disposition::Reject | Disposition::Stop => return Err(PipelineError::DeadLetters(error)),

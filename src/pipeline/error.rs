@@ -53,12 +53,7 @@ impl std::fmt::Display for DisplayAll<'_> {
         write!(formatter, "{} tasks failed", self.0.len())?;
         for error in self.0 {
             write!(formatter, "\n- ")?;
-            let mut next: Option<&dyn std::error::Error> = Some(error);
-            let mut separator = "";
-            while let Some(error) = next {
-                write!(formatter, "{separator}{error}")?;
-                (separator, next) = (": ", error.source());
-            }
+            formatter.write_str(&chain(error))?;
         }
         Ok(())
     }
@@ -72,4 +67,16 @@ impl PipelineError {
             _ => Some(Self::Several(errors)),
         }
     }
+}
+
+/// An error and its causes in one text: for the status, and for logs of failures that pass and so never reach `main`.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::dead_letter_writer::DeadLetterWriter;
-use super::error::PipelineError;
+use super::error::{PipelineError, chain};
 use super::lease::Lease;
 use super::progress::Progress;
 use super::queue::{Bounds, HangUpOnDrop};
@@ -69,7 +69,7 @@ impl Lane {
         match tokio::time::timeout(CLOSE_TIMEOUT, self.sink.close()).await {
             Ok(Ok(())) => {}
             // Everything delivered is durable already; what closing could not do costs nothing.
-            Ok(Err(error)) => tracing::warn!(sink = self.name, error = %error, "the sink could not be closed"),
+            Ok(Err(error)) => tracing::warn!(sink = self.name, error = %chain(&error), "the sink could not be closed"),
             Err(_) => tracing::warn!(sink = self.name, "the sink did not close in time"),
         }
         worked
@@ -102,8 +102,8 @@ impl Lane {
         while let Err(error) = self.sink.open().await {
             match error.disposition() {
                 Disposition::Retry => {
-                    tracing::warn!(sink = self.name, error = %error, "the sink could not be opened; trying again");
-                    self.status.waiting(&part, error.to_string());
+                    tracing::warn!(sink = self.name, error = %chain(&error), "the sink could not be opened; trying again");
+                    self.status.waiting(&part, chain(&error));
                     backoff.pause().await;
                 }
                 Disposition::Reject | Disposition::Stop => return Err(self.error(error)),
@@ -126,7 +126,7 @@ impl Lane {
             while let Err(error) = self.progress.store.note_session(session).await {
                 match error.disposition() {
                     Disposition::Retry => {
-                        tracing::warn!(sink = self.name, error = %error, "the session could not be noted; trying again");
+                        tracing::warn!(sink = self.name, error = %chain(&error), "the session could not be noted; trying again");
                         backoff.pause().await;
                     }
                     Disposition::Reject | Disposition::Stop => return Err(PipelineError::Checkpoint(error)),
@@ -227,7 +227,7 @@ impl Lane {
                 let pause = attempts.backoff.next_pause();
                 tracing::warn!(
                     sink = self.name,
-                    error = %error,
+                    error = %chain(&error),
                     attempts = attempts.backoff.attempts(),
                     pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                     "a delivery failed; trying again"

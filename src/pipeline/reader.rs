@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::backoff::Backoff;
-use super::error::PipelineError;
+use super::error::{PipelineError, chain};
 use super::gap;
 use super::queue::{CloseOnDrop, Weigh};
 use super::rule_slot::RuleSlot;
@@ -71,6 +71,7 @@ impl Reader {
             read = self.read() => read,
         };
         self.metrics.source_open.set(0);
+        self.status.waiting(PART, "reading has ended");
         read
     }
 
@@ -134,7 +135,7 @@ impl Reader {
         // Whoever starts now has no position to lose.
         let has_position = self.start != Start::Now;
         if has_position && error.is_lost_position() && self.on_lost_position == OnLostPosition::Gap {
-            tracing::error!(error = %error, "history is lost; reading goes on from now, and a gap event will say so");
+            tracing::error!(error = %chain(&error), "history is lost; reading goes on from now, and a gap event will say so");
             self.metrics.source_reconnects.with_label_values(&[error.reason()]).inc();
             let start = std::mem::replace(&mut self.start, Start::Now);
             self.lost = Some((error, start));
@@ -144,12 +145,12 @@ impl Reader {
             Disposition::Retry => {
                 let pause = backoff.next_pause();
                 tracing::warn!(
-                    error = %error,
+                    error = %chain(&error),
                     attempts = backoff.attempts(),
                     pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                     "reading failed; opening the source again"
                 );
-                self.status.waiting(PART, error.to_string());
+                self.status.waiting(PART, chain(&error));
                 self.metrics.source_reconnects.with_label_values(&[error.reason()]).inc();
                 tokio::time::sleep(pause).await;
                 Ok(())

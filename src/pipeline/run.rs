@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::begin::{Beginning, begin};
 use super::crew::Crew;
 use super::dead_letter_writer::DeadLetterWriter;
-use super::error::PipelineError;
+use super::error::{PipelineError, chain};
 use super::lane::Lane;
 use super::lease::Lease;
 use super::ledger::Ledger;
@@ -57,7 +57,7 @@ impl Pipeline {
         let beginning = match begun {
             Some(Ok(beginning)) => beginning,
             Some(Err(error)) => {
-                status.failed("start", text(&error));
+                status.failed("start", chain(&error));
                 release(&*store).await;
                 return Err(error);
             }
@@ -231,8 +231,9 @@ impl Run {
 
     /// Stops the others: at once if another process owns the checkpoint, else when they have drained.
     fn failed(&mut self, name: &str, error: PipelineError) {
-        tracing::error!(task = name, error = %text(&error), "a task failed; stopping");
-        self.status.failed(name, text(&error));
+        // Why is told at the end, by whoever ran us.
+        tracing::error!(task = name, error = %error, "a task failed; stopping");
+        self.status.failed(name, chain(&error));
         if is_fenced(&error) {
             self.forget.cancel();
             self.stop.abandon();
@@ -277,7 +278,7 @@ impl Run {
 async fn release(store: &dyn Store) {
     match tokio::time::timeout(HASTY_TIMEOUT, store.release()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = %error, "the checkpoint could not be released"),
+        Ok(Err(error)) => tracing::warn!(error = %chain(&error), "the checkpoint could not be released"),
         Err(_) => tracing::warn!("the checkpoint could not be released in time"),
     }
 }
@@ -288,18 +289,6 @@ fn is_fenced(error: &PipelineError) -> bool {
         PipelineError::Checkpoint(CheckpointError::Fenced { .. })
             | PipelineError::Sink { source: SinkError::Fenced, .. }
     )
-}
-
-/// The chain of an error in one line, for the status and the log.
-fn text(error: &PipelineError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 fn bytes(count: u64) -> usize {

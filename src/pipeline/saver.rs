@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::error::PipelineError;
+use super::error::{PipelineError, chain};
 use super::lease::Lease;
 use super::progress::Progress;
 use super::status::Status;
@@ -125,8 +125,8 @@ impl Saver {
         self.metrics.checkpoint_failures.inc();
         match error.disposition() {
             Disposition::Retry => {
-                tracing::warn!(error = %error, "{what}");
-                self.status.waiting(PART, error.to_string());
+                tracing::warn!(error = %chain(&error), "{what}");
+                self.status.waiting(PART, chain(&error));
                 Ok(())
             }
             Disposition::Reject | Disposition::Stop => Err(PipelineError::Checkpoint(error)),
