@@ -15,6 +15,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +23,15 @@ use crate::checkpoint::{self, BuildError};
 use crate::config::{Config, ConfigError};
 use crate::http::{HttpError, HttpServer};
 use crate::metrics::Metrics;
-use crate::mongo_client::{self, ConnectError};
+use crate::mongo_client::{self, ConnectError, Privileges};
 use crate::namespace::Namespace;
 use crate::pipeline::{LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
+use crate::rules::RuleSet;
 use crate::sink::{self, Envelope, Sink, SinkError};
-use crate::source::{self, ChangeStreamSource, Finding, Source, SourceError};
+use crate::source::{self, ChangeStreamSource, Finding, Grade, Source, SourceError};
+
+/// How long the HTTP server may take to end its last answers.
+const HTTP_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connector that is set up and not yet running.
 pub struct App {
@@ -133,8 +138,9 @@ impl App {
         });
         let report = self.run_pipeline(stop).await;
         ended.cancel();
+        // A client that does not read its answer must not hold up the end.
         if let Some(served) = served
-            && let Ok(Err(error)) = served.await
+            && let Ok(Ok(Err(error))) = tokio::time::timeout(HTTP_END_TIMEOUT, served).await
         {
             tracing::error!(error = &error as &dyn std::error::Error, "the http server failed");
         }
@@ -174,6 +180,12 @@ impl App {
         let dead_letters = sink::build_dead_letters(&config.dead_letters(), &envelope, &config.source.uri)?;
         let store = checkpoint::build(&config.checkpoint, &config.name, &client).await?;
         tell(&config, &deployment, &lanes);
+        let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
+        let mut missing = source::missing_images(&mut source, &needs).await?;
+        name_undecided(&rules, &mut missing);
+        for Finding { text, help, .. } in &missing {
+            tracing::warn!(help, "{text}");
+        }
         Ok(Pipeline {
             source: Box::new(source),
             start: config.source.start.start(),
@@ -200,9 +212,40 @@ pub async fn probe(config: &Config) -> Result<Vec<Finding>, AppError> {
     let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
     let rules = &config.rule_set;
     let mut source =
-        ChangeStreamSource::new(client, &config.source, config.scope(), rules.image_needs_of_all(), metrics);
+        ChangeStreamSource::new(client.clone(), &config.source, config.scope(), rules.image_needs_of_all(), metrics);
     let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
-    Ok(source::probe(&mut source, &needs).await)
+    let mut findings = source::probe(&mut source, &needs).await;
+    name_undecided(rules, &mut findings);
+    // A server that does not answer has been told already.
+    if let Ok(Some(privileges)) = Privileges::find(&client).await {
+        findings.extend(
+            config.written().iter().filter(|one| !privileges.may_write(one)).map(|one| unwritable(one, &privileges)),
+        );
+    }
+    Ok(findings)
+}
+
+fn unwritable(collection: &Namespace, privileges: &Privileges) -> Finding {
+    let Privileges { user, database, .. } = privileges;
+    let role = format!("{{role: \"readWrite\", db: \"{}\"}}", collection.database);
+    Finding {
+        grade: Grade::Problem,
+        text: format!("the user {user} may not write {collection}"),
+        help: Some(format!("grant it: db.getSiblingDB(\"{database}\").grantRolesToUser(\"{user}\", [{role}])")),
+        collection: None,
+    }
+}
+
+/// Adds to what is told of a collection without images the rules that can not be decided there.
+fn name_undecided(rules: &RuleSet, findings: &mut [Finding]) {
+    for finding in findings {
+        let Some(collection) = &finding.collection else { continue };
+        let undecided = rules.rules_asking_what_was_in(&collection.database, &collection.collection);
+        if !undecided.is_empty() {
+            let names: Vec<&str> = undecided.iter().map(|rule| &***rule).collect();
+            finding.text.push_str(&format!("; rules that can not be decided: {}", names.join(", ")));
+        }
+    }
 }
 
 /// Says at the start, a line per fact, what this connector is going to do.

@@ -73,7 +73,7 @@ fn chain(error: &dyn Error) -> String {
 pub fn finding(error: &dyn Error) -> Finding {
     let (layers, helps) = layers(error);
     let help = (!helps.is_empty()).then(|| helps.join("; "));
-    Finding { grade: Grade::Problem, text: layers.join(": "), help }
+    Finding { grade: Grade::Problem, text: layers.join(": "), help, collection: None }
 }
 
 /// What every layer says, and the ways out. Some libraries repeat their cause in their own text; such a cause is left out.

@@ -10,8 +10,11 @@ use super::semantics::Semantics;
 use super::shape::Schemas;
 use super::substitute::{Filled, Surroundings, substitute};
 use super::{Config, rule_files};
+use crate::pipeline::PipelineSettings;
 use crate::rules::{self, RuleSet};
-use crate::yaml::{self, FileDiagnostics, Node, Value};
+use crate::sink::{EnvelopeSettings, SinkSettings};
+use crate::source::SourceSettings;
+use crate::yaml::{self, Diagnostics, FileDiagnostics, Node, Value};
 
 /// Keys of later versions, and what to say of them.
 const LATER_KEYS: [(&str, &str); 1] =
@@ -34,8 +37,9 @@ pub(super) fn config(
     if diagnostics.error_count() > before {
         return (None, rules);
     }
-    let Some(mut config) = decode::<Config>(&root, &filled, diagnostics) else { return (None, rules) };
-    let mut semantics = Semantics { config: &config, root: &root, filled: &filled, diagnostics };
+    let Some(mut config) = decode_all(&root, &filled, diagnostics) else { return (None, rules) };
+    let may_lack_sinks = surroundings.may_lack_sinks;
+    let mut semantics = Semantics { config: &config, root: &root, filled: &filled, diagnostics, may_lack_sinks };
     semantics.check();
     semantics.check_rings(&rules.rules);
     if diagnostics.error_count() > before || rules.diagnostics.has_errors() {
@@ -92,6 +96,33 @@ fn refuse_later_keys(root: &mut Node, diagnostics: &mut FileDiagnostics<'_>) {
             diagnostics.error(entry.key_span, "C015", message).help("remove it");
         }
     }
+}
+
+/// The whole configuration; if it can not be had, what is wrong in each part, since serde ends at the first mistake.
+fn decode_all(root: &Node, filled: &Filled, diagnostics: &mut FileDiagnostics<'_>) -> Option<Config> {
+    let mut unheard = Diagnostics::default();
+    let whole = decode::<Config>(root, filled, &mut unheard.of(diagnostics.file()));
+    if whole.is_some() {
+        return whole;
+    }
+    let before = diagnostics.error_count();
+    let part = |key: &str| root.get(key).into_iter();
+    for node in part("source") {
+        decode::<SourceSettings>(node, filled, diagnostics);
+    }
+    for node in part("events") {
+        decode::<EnvelopeSettings>(node, filled, diagnostics);
+    }
+    for entry in part("sinks").filter_map(Node::as_map).flatten() {
+        decode::<SinkSettings>(&entry.node, filled, diagnostics);
+    }
+    for node in part("pipeline") {
+        decode::<PipelineSettings>(node, filled, diagnostics);
+    }
+    if diagnostics.error_count() == before {
+        decode::<Config>(root, filled, diagnostics);
+    }
+    None
 }
 
 /// `C010`: a value that its type does not take, found by serde where the schema does not tell.

@@ -115,13 +115,19 @@ impl Reading {
 /// # Errors
 /// Only if the file itself can not be read; whatever is wrong with it is in the reading.
 pub fn read(path: &Path) -> Result<Reading, ConfigError> {
-    Ok(read_text(&source_file(path)?, &folder_of(path), &|name| std::env::var(name).ok()))
+    let surroundings = Surroundings { variable: &variable, folder: &folder_of(path), may_lack_sinks: false };
+    Ok(read_file(&source_file(path)?, &surroundings))
 }
 
-/// Reads a configuration from a text that lies in `folder`, with environment variables from `variable`.
-pub fn read_text(file: &SourceFile, folder: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Reading {
+/// Reads a configuration from a text, as if it lay in `folder`, for programs that have sinks of their own: `sinks` may be
+/// empty.
+pub fn read_text(file: &SourceFile, folder: &Path) -> Reading {
+    read_file(file, &Surroundings { variable: &variable, folder, may_lack_sinks: true })
+}
+
+fn read_file(file: &SourceFile, surroundings: &Surroundings<'_>) -> Reading {
     let mut diagnostics = Diagnostics::default();
-    let (config, rules) = decode::config(&mut diagnostics.of(file), &Surroundings { variable, folder });
+    let (config, rules) = decode::config(&mut diagnostics.of(file), surroundings);
     diagnostics.sort();
     diagnostics.extend(rules.diagnostics.clone());
     Reading { config, rules, diagnostics }
@@ -134,10 +140,14 @@ pub fn read_text(file: &SourceFile, folder: &Path, variable: &dyn Fn(&str) -> Op
 /// If the configuration can not be read, or does not name rule files that can.
 pub fn read_rules(path: &Path) -> Result<rules::Reading, ConfigError> {
     let file = source_file(path)?;
-    let surroundings = Surroundings { variable: &|name| std::env::var(name).ok(), folder: &folder_of(path) };
+    let surroundings = Surroundings { variable: &variable, folder: &folder_of(path), may_lack_sinks: true };
     let mut diagnostics = Diagnostics::default();
     let rules = decode::rules_only(&mut diagnostics.of(&file), &surroundings);
     rules.ok_or(ConfigError::Unusable(diagnostics))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn source_file(path: &Path) -> Result<SourceFile, ConfigError> {
@@ -174,10 +184,14 @@ impl Config {
         }
     }
 
+    /// The collections that this connector writes to in the deployment it watches.
+    pub fn written(&self) -> Vec<Namespace> {
+        semantics::written(self).into_iter().map(|written| written.collection).collect()
+    }
+
     /// The stream that covers what is watched, without the collections that this connector writes to.
     pub fn scope(&self) -> Scope {
-        let hidden: Vec<Namespace> = semantics::written(self).into_iter().map(|written| written.collection).collect();
-        Scope::covering(&self.watched(), &hidden)
+        Scope::covering(&self.watched(), &self.written())
     }
 
     /// Where dead letters go: as it is written, or else beside the checkpoint.

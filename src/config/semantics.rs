@@ -19,6 +19,7 @@ pub(super) struct Semantics<'s, 'd> {
     pub root: &'s Node,
     pub filled: &'s Filled,
     pub diagnostics: &'s mut FileDiagnostics<'d>,
+    pub may_lack_sinks: bool,
 }
 
 /// A collection that this connector writes to, beside what it watches.
@@ -39,7 +40,7 @@ impl Semantics<'_, '_> {
     }
 
     fn check_names(&mut self) {
-        if self.config.sinks.is_empty() {
+        if self.config.sinks.is_empty() && !self.may_lack_sinks {
             let span = self.span(&["sinks"]);
             self.diagnostics
                 .error(span, "C011", "there is no sink: events would go nowhere")

@@ -8,12 +8,14 @@ use std::path::Path;
 
 use crate::yaml::{FileDiagnostics, Node, Span, Value};
 
-/// Where values come from that are not in the file.
+/// What a configuration is read in: where values come from that are not in the file, and what it may lack.
 pub struct Surroundings<'s> {
     /// Gives an environment variable.
     pub variable: &'s dyn Fn(&str) -> Option<String>,
     /// The folder that file names are relative to.
     pub folder: &'s Path,
+    /// True if the program that reads the file may have sinks of its own.
+    pub may_lack_sinks: bool,
 }
 
 /// The places whose values were filled in.
@@ -184,7 +186,7 @@ mod tests {
             _ => None,
         };
         let mut problems = Vec::new();
-        let surroundings = Surroundings { variable: &variable, folder: Path::new("/nowhere") };
+        let surroundings = Surroundings { variable: &variable, folder: Path::new("/nowhere"), may_lack_sinks: false };
         let text = expand(text, &surroundings, &mut |offset, problem| problems.push((offset, problem.words().0)));
         (text, problems)
     }

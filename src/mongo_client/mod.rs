@@ -3,6 +3,7 @@
 
 mod database_error;
 mod deployment;
+mod privileges;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::secret::Secret;
 
 pub use database_error::{DatabaseError, ErrorClass};
 pub use deployment::{Deployment, DeploymentKind, Version, is_same_deployment};
+pub use privileges::Privileges;
 
 /// How long to look for a fitting server, and to wait for a connection, where the URI does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

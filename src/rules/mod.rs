@@ -188,6 +188,12 @@ impl RuleSet {
         self.rules.iter().filter(|rule| rule.asks_what_was).map(|rule| &rule.id)
     }
 
+    /// The same of one collection. Compiles globs on every call: for set-up, not for every change.
+    pub fn rules_asking_what_was_in(&self, database: &str, collection: &str) -> Vec<&Arc<str>> {
+        let covers = |rule: &&CompiledRule| rule.collections.iter().any(|one| one.matches(database, collection));
+        self.rules.iter().filter(|rule| rule.asks_what_was).filter(covers).map(|rule| &rule.id).collect()
+    }
+
     /// True if a rule that may fire on this change reads parts of the document after it that are not known, so that it
     /// should be looked up.
     pub fn wants_look_up(&self, change: &Change<'_>) -> bool {

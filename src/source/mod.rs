@@ -11,7 +11,7 @@ pub mod change_stream;
 mod settings;
 mod source_error;
 
-pub use change_stream::{ChangeStreamSource, Finding, Grade, Scope, Target, probe};
+pub use change_stream::{ChangeStreamSource, Finding, Grade, Scope, Target, missing_images, probe};
 pub use settings::{OnLostPosition, SettingsError, SourceKind, SourceSettings, StartSetting};
 pub use source_error::SourceError;
 

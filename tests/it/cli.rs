@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use changeling_servers::{Login, ReplicaSet, ReplicaSetOptions, free_port, shared};
 use serde_json::Value;
 
-use crate::support::{Finished, Program, free_name};
+use crate::support::{Finished, Program, free_name, wait_until};
 
 const RULES: &str = "\
 version: 1
@@ -143,6 +143,54 @@ async fn a_wrong_password_and_a_missing_permission_are_told_with_the_way_out() {
     admin.run_command(user).await.expect("a user who may read another database");
     let finished = program(&server.uri_as(Some(("reader", "hunter2")))).run(&["run"]).await.expect_code(3);
     says(&finished, &["may not read", "grantRolesToUser"]);
+
+    let user = bson::doc! {"createUser": "shopper", "pwd": "hunter2", "roles": [{"role": "read", "db": "shop"}]};
+    admin.run_command(user).await.expect("a user who may read the shop and write nothing");
+    let in_mongodb = config(&server.uri_as(Some(("shopper", "hunter2")))).replace("checkpoint: {file: position}\n", "");
+    let program = Program::with_config(&in_mongodb).file("rules.yaml", RULES);
+    let finished = program.run(&["check"]).await.expect_code(1);
+    let grant = "db.getSiblingDB(\"admin\").grantRolesToUser(\"shopper\", [{role: \"readWrite\", db: \"changeling\"}])";
+    says(&finished, &["the user shopper may not write changeling.checkpoints", grant]);
+    let finished = program.run(&["run"]).await.expect_code(3);
+    says(&finished, &["changeling.checkpoints", "help: "]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_another_process_owns_is_refused() {
+    let server = shared().await.expect("a mongod");
+    let name = free_name("owned");
+    let config = config(&server.uri())
+        .replace("checkpoint: {file: position}\n", "")
+        .replace("name: shop", &format!("name: {name}"));
+    let program = Program::with_config(&config).file("rules.yaml", RULES);
+    let first = program.start(&["run"]);
+    wait_until("the first owns the checkpoint", async || first.stderr().contains("the source is open")).await;
+    let second = Program::with_config(&config).file("rules.yaml", RULES).run(&["run"]).await.expect_code(3);
+    says(&second, &[&format!("the checkpoint \"{name}\" is owned by"), "help: stop that process"]);
+    first.stopped().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn output_that_goes_to_no_terminal_has_no_colour_and_a_closed_pipe_is_no_panic() {
+    let program = program("mongodb://localhost/").file("rules.yaml", &RULES.replace("on: insert", "on: isnert"));
+    let finished = program.run(&["check", "--offline"]).await;
+    assert!(!finished.stdout.contains('\x1b') && !finished.stderr.contains('\x1b'), "{finished}");
+    // The far end of the pipe is closed before the program starts.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = std::process::Command::new(crate::support::binary())
+        .args(["schema", "rules"])
+        .stdout(writer)
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_log_level_is_refused() {
+    let finished = program("mongodb://localhost/").run(&["run", "--log-level", "a=b=c"]).await.expect_code(2);
+    says(&finished, &["\"a=b=c\" is no log level", "help: give off, error"]);
 }
 
 #[tokio::test]
@@ -236,4 +284,12 @@ async fn check_tells_what_the_database_is_and_what_it_lacks() {
     let finished = program.run(&["check"]).await;
     assert!(finished.stdout.contains("replica set"), "{finished}");
     assert!(finished.stdout.contains("changeStreamPreAndPostImages"), "the command is told\n{finished}");
+    assert!(finished.stdout.contains("rules that can not be decided: OrderPaid\n"), "{finished}");
+    let running = program.start(&["run"]);
+    wait_until("the start tells the same", async || {
+        let log = running.stderr();
+        log.contains("rules that can not be decided: OrderPaid") && log.contains("createCollection")
+    })
+    .await;
+    running.stopped().await.expect_code(0);
 }

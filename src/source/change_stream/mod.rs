@@ -30,7 +30,7 @@ use command::OpenAt;
 use fragments::Fragments;
 use reply::Reply;
 
-pub use probe::{Finding, Grade, probe};
+pub use probe::{Finding, Grade, missing_images, probe};
 pub use scope::{Scope, Target};
 
 /// Reads one change stream.

@@ -35,15 +35,18 @@ pub struct Finding {
     /// The command or setting that makes it right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// The collection that it is about, if it is about the images of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collection: Option<Namespace>,
 }
 
 impl Finding {
     fn ok(text: impl Into<String>) -> Self {
-        Self { grade: Grade::Ok, text: text.into(), help: None }
+        Self { grade: Grade::Ok, text: text.into(), help: None, collection: None }
     }
 
     fn warning(text: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { grade: Grade::Warning, text: text.into(), help: Some(help.into()) }
+        Self { grade: Grade::Warning, text: text.into(), help: Some(help.into()), collection: None }
     }
 
     /// An error with its causes; its help becomes the finding's.
@@ -60,7 +63,7 @@ impl Finding {
             text.push_str(&error.to_string());
             cause = error.source();
         }
-        Self { grade: Grade::Problem, text, help }
+        Self { grade: Grade::Problem, text, help, collection: None }
     }
 }
 
@@ -89,6 +92,23 @@ pub async fn probe(
     }
     findings.push(oplog_finding(source, &deployment, &user).await);
     findings
+}
+
+/// What of that is missing of the images that the rules need; nothing is opened.
+///
+/// # Errors
+/// If the server can not be asked, or is none that a source can read.
+pub async fn missing_images(
+    source: &mut ChangeStreamSource,
+    needs: &(dyn Fn(&Namespace) -> ImageNeeds + Send + Sync),
+) -> Result<Vec<Finding>, SourceError> {
+    if source.images == ImageNeeds::default() {
+        return Ok(Vec::new());
+    }
+    let deployment = source.facts().await?.clone();
+    let mut findings = image_findings(source, &deployment, needs).await;
+    findings.retain(|finding| finding.grade != Grade::Ok);
+    Ok(findings)
 }
 
 async fn user(source: &ChangeStreamSource) -> User {
@@ -163,8 +183,10 @@ async fn image_findings(
         }
         match has_images {
             Some(true) => with_images += 1,
-            Some(false) => findings.push(without_images(&namespace, needed)),
-            None => findings.push(absent(&namespace)),
+            Some(false) => {
+                findings.push(Finding { collection: Some(namespace.clone()), ..without_images(&namespace, needed) });
+            }
+            None => findings.push(Finding { collection: Some(namespace.clone()), ..absent(&namespace) }),
         }
     }
     if with_images > 0 {

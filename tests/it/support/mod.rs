@@ -9,7 +9,7 @@ mod stream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub use program::{Finished, Program, Running};
+pub use program::{Finished, Program, Running, binary};
 pub use stream::{IMAGES, NO_IMAGES, Stream};
 
 /// How long a condition may take to come true on a busy machine before a test gives up.
