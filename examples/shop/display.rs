@@ -1,10 +1,11 @@
 //! What is shown: events as they come, and the table at the end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anstream::println;
 use async_trait::async_trait;
+use bson::Bson;
 use changeling::event::Event;
 use changeling::sink::{Sink, SinkError, Undelivered};
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
@@ -12,14 +13,8 @@ use owo_colors::{AnsiColors, OwoColorize};
 
 use crate::deed::Deed;
 
-/// How often each event has come, by name.
-pub type Figures = Arc<Mutex<BTreeMap<String, u64>>>;
-
-/// A sink that prints events and counts them. It shows how small a sink of one's own can be.
-pub struct Screen {
-    pub figures: Figures,
-    pub quiet: bool,
-}
+/// A sink that prints events. It shows how small a sink of one's own can be.
+pub struct Screen;
 
 #[async_trait]
 impl Sink for Screen {
@@ -28,13 +23,7 @@ impl Sink for Screen {
     }
 
     async fn deliver(&mut self, events: &[Arc<Event>]) -> Result<(), Undelivered> {
-        for event in events {
-            if !self.quiet {
-                show(event);
-            }
-            let mut figures = self.figures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            *figures.entry(event.name.to_string()).or_default() += 1;
-        }
+        events.iter().for_each(|event| show(event));
         Ok(())
     }
 
@@ -44,12 +33,44 @@ impl Sink for Screen {
 }
 
 fn show(event: &Event) {
-    let time = event.time.try_to_rfc3339_string().unwrap_or_default();
-    let clock: String = time.chars().skip(11).take(12).collect();
+    const DATA_CHARACTERS_MAX: usize = 110;
     let subject = event.subject.as_deref().unwrap_or(&event.partition_key);
-    let data = bson::Document::try_from(event.data.as_ref()).unwrap_or_default().to_string();
+    let data = bson::Document::try_from(event.data.as_ref()).unwrap_or_default();
+    let fields: Vec<String> = data.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect();
+    let mut line: String = fields.join("  ").chars().take(DATA_CHARACTERS_MAX + 1).collect();
+    if line.chars().count() > DATA_CHARACTERS_MAX {
+        line.pop();
+        line.push('…');
+    }
     let name = format!("{:<22}", event.name);
-    println!("{} {} {:<28} {}", clock.dimmed(), name.color(color(&event.collection)).bold(), subject, data.dimmed());
+    println!(
+        "{} {} {:<29} {}",
+        clock(event.time).dimmed(),
+        name.color(color(&event.collection)).bold(),
+        subject,
+        line.dimmed()
+    );
+}
+
+/// The time of day in UTC.
+fn clock(time: bson::DateTime) -> String {
+    let milliseconds = time.timestamp_millis().rem_euclid(24 * 60 * 60 * 1_000);
+    let (seconds, rest) = (milliseconds / 1_000, milliseconds % 1_000);
+    format!("{:02}:{:02}:{:02}.{rest:03}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+fn plain(value: &Bson) -> String {
+    match value {
+        Bson::String(text) => text.clone(),
+        Bson::ObjectId(id) => id.to_hex(),
+        Bson::DateTime(time) => clock(*time),
+        Bson::Array(values) => format!("[{}]", values.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Bson::Document(document) => {
+            let fields: Vec<String> = document.iter().map(|(_, value)| plain(value)).collect();
+            fields.join(" ")
+        }
+        other => other.to_string(),
+    }
 }
 
 fn color(collection: &str) -> AnsiColors {
