@@ -304,7 +304,7 @@ async fn latency(set: &ReplicaSet, client: &Client) -> Result<(), Failure> {
     fs::write(folder.path().join("rules.yaml"), LATENCY_RULES)?;
     let text = config_text(set, "now", "sinks: {out: {file: {path: events.jsonl, fsync: never}}}");
     let file = SourceFile { name: "changeling.yaml".to_owned(), text };
-    let config = config::read_text(&file, folder.path(), &|_| None).usable()?;
+    let config = config::read_text(&file, folder.path()).usable()?;
     let mut app = App::from_config(config).await?;
     app.add_sink("clock", Box::new(Clock(in_sink.clone())));
     let (stop, status) = (StopSignal::new(), app.status());

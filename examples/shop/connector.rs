@@ -43,7 +43,7 @@ impl Connector {
         let text = CONFIG.replace("URI", uri);
         let file = SourceFile { name: "shop.yaml".to_owned(), text };
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let config = config::read_text(&file, folder, &|_| None).usable()?;
+        let config = config::read_text(&file, folder).usable()?;
         let rules = config.rule_set.clone();
         for name in COLLECTIONS {
             let needs = rules.image_needs(DATABASE, name);

@@ -111,7 +111,9 @@ pub async fn missing_images(
     Ok(findings)
 }
 
-async fn user(source: &ChangeStreamSource) -> User {
+// `&mut`, here and below, although nothing changes: an open cursor is `Send` and not `Sync`, and whoever asks must be free to
+// do so in a task.
+async fn user(source: &mut ChangeStreamSource) -> User {
     let status = source.client.database("admin").run_command(doc! {"connectionStatus": 1}).await.ok();
     let found = status.as_ref().and_then(|status| {
         let users = status.get_document("authInfo").ok()?.get_array("authenticatedUsers").ok()?;
@@ -159,7 +161,7 @@ async fn stream_finding(source: &mut ChangeStreamSource, user: &User) -> Finding
 }
 
 async fn image_findings(
-    source: &ChangeStreamSource,
+    source: &mut ChangeStreamSource,
     deployment: &Deployment,
     needs: &(dyn Fn(&Namespace) -> ImageNeeds + Send + Sync),
 ) -> Vec<Finding> {
@@ -229,7 +231,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The collections in scope and whether they keep images; `None` for one that is named and does not exist.
-async fn collections(source: &ChangeStreamSource) -> Result<Vec<(Namespace, Option<bool>)>, DatabaseError> {
+async fn collections(source: &mut ChangeStreamSource) -> Result<Vec<(Namespace, Option<bool>)>, DatabaseError> {
     let databases = match source.scope.target() {
         Target::Collection(namespace) => vec![namespace.database.clone()],
         Target::Database(database) => vec![database.clone()],
@@ -258,7 +260,7 @@ async fn collections(source: &ChangeStreamSource) -> Result<Vec<(Namespace, Opti
     Ok(found)
 }
 
-async fn list(source: &ChangeStreamSource, database: &str) -> Result<Vec<(String, bool)>, DatabaseError> {
+async fn list(source: &mut ChangeStreamSource, database: &str) -> Result<Vec<(String, bool)>, DatabaseError> {
     let told = |error: mongodb::error::Error| DatabaseError::new(&error);
     let command = doc! {"listCollections": 1, "filter": {"type": "collection"}};
     let listed = source.client.database(database).run_cursor_command(command).await.map_err(told)?;
@@ -275,7 +277,7 @@ async fn list(source: &ChangeStreamSource, database: &str) -> Result<Vec<(String
     Ok(listed.iter().filter_map(collection).collect())
 }
 
-async fn oplog_finding(source: &ChangeStreamSource, deployment: &Deployment, user: &User) -> Finding {
+async fn oplog_finding(source: &mut ChangeStreamSource, deployment: &Deployment, user: &User) -> Finding {
     if deployment.kind == DeploymentKind::Sharded {
         return Finding::ok(
             "behind mongos the oplog is not visible; `start: beginning` and the oplog's runway are not available",
