@@ -6,6 +6,7 @@
 mod batch;
 mod decode;
 mod digits;
+pub mod element;
 pub mod number;
 mod token;
 pub mod value;

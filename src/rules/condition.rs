@@ -89,7 +89,7 @@ impl Condition {
         match self {
             Self::All(parts) => {
                 // What the description leaves alone cannot have changed: no value needs to be looked at.
-                if parts.iter().any(|part| part.cannot_hold(view)) {
+                if parts.len() > 1 && parts.iter().any(|part| part.cannot_hold(view)) {
                     return Truth::False;
                 }
                 let mut answer = Truth::True;

@@ -9,6 +9,7 @@ use super::ast::{Transition, When, Where};
 use super::path::Path;
 use super::query::Root;
 use super::{FieldPath, Matcher};
+use crate::change::element;
 
 /// A top-level field that must have one of a few values for a rule to fire. Necessary, not sufficient.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,12 +142,12 @@ impl ByField {
         }
         if self.fields.len() <= SEARCHED_FIELDS_MAX {
             for (field, rules) in &self.fields {
-                rules.find(document.get(&**field).ok().flatten(), numbers);
+                rules.find(element::get(document, field), numbers);
             }
         } else {
-            for element in document.iter_elements().flatten() {
-                if let Some(rules) = self.fields.get(element.key().as_str()) {
-                    rules.find(element.value().ok(), numbers);
+            for element in element::elements(document) {
+                if let Some(rules) = self.fields.get(element.name_text()) {
+                    rules.find(element.value(), numbers);
                 }
             }
         }

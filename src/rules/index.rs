@@ -10,6 +10,7 @@ use super::guard::{ByField, ByValue};
 use super::namespace::NamespaceMatcher;
 use super::rule::CompiledRule;
 use super::{ImageNeeds, NamespacePattern};
+use crate::change::element::{Element, elements};
 use crate::change::{Change, Image, Operation};
 
 /// How many collections that only globs name are remembered. Past it all are forgotten and learnt anew.
@@ -177,12 +178,12 @@ impl Candidates {
                 _ => numbers.extend_from_slice(&self.update_if_touched),
             };
         };
-        for element in description.updated.iter_elements().flatten() {
-            let name = element.key().as_str();
+        for element in elements(description.updated) {
+            let name = element.name_text();
             let field = first(name);
             if let Some(rules) = self.update_by_field.get(field) {
                 // Something written below the field leaves no plain value at it.
-                rules.find(if field.len() == name.len() { element.value().ok() } else { None }, numbers);
+                rules.find(if field.len() == name.len() { element.value() } else { None }, numbers);
             }
         }
         for name in description.removed.into_iter().flatten() {
@@ -207,34 +208,38 @@ impl Candidates {
         if before.as_bytes() == after.as_bytes() {
             return;
         }
-        let mut in_before = before.iter();
-        let mut aligned = true;
-        for (name, value) in after.iter().flatten() {
-            // Mostly both hold the same fields in the same order.
-            let was = if aligned { in_before.next().and_then(Result::ok) } else { None };
-            match was {
-                Some((was_name, was)) if was_name == name => {
-                    if was != value {
-                        self.add_field(name.as_str(), Some(value), numbers);
+        let (mut in_before, mut in_after) = (elements(before), elements(after));
+        // Mostly both hold the same fields in the same order: then most are equal to the byte, and no name is looked up.
+        loop {
+            let here = (in_before.clone(), in_after.clone());
+            match (in_before.next(), in_after.next()) {
+                (Some(was), Some(is)) if was.name == is.name => {
+                    if was.content != is.content {
+                        self.add_field(is.name_text(), is.value(), numbers);
                     }
                 }
                 _ => {
-                    aligned = false;
-                    self.add_if_differing(name.as_str(), value, before, numbers);
+                    (in_before, in_after) = here;
+                    break;
                 }
             }
         }
-        for (name, _) in before.iter().flatten() {
-            if self.update_by_field.contains_key(first(name.as_str())) && matches!(after.get(name.as_str()), Ok(None)) {
-                self.add_field(name.as_str(), None, numbers);
+        // From the first place where they part, fields are looked up, if there are rules on them.
+        let rest_of_after = in_after.clone();
+        for is in in_after.filter(|is| self.has_rules(is)) {
+            if in_before.clone().find(|was| was.name == is.name).is_none_or(|was| was.content != is.content) {
+                self.add_field(is.name_text(), is.value(), numbers);
+            }
+        }
+        for was in in_before.filter(|was| self.has_rules(was)) {
+            if !rest_of_after.clone().any(|is| is.name == was.name) {
+                self.add_field(was.name_text(), None, numbers);
             }
         }
     }
 
-    fn add_if_differing(&self, name: &str, value: RawBsonRef<'_>, before: &RawDocument, numbers: &mut Vec<usize>) {
-        if self.update_by_field.contains_key(first(name)) && before.get(name).ok().flatten() != Some(value) {
-            self.add_field(name, Some(value), numbers);
-        }
+    fn has_rules(&self, element: &Element<'_>) -> bool {
+        self.update_by_field.contains_key(first(element.name_text()))
     }
 }
 

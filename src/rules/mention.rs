@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use bson::{RawArray, RawBsonRef, RawDocument};
 
 use super::path::{Path, Relation, find, find_dotted};
-use crate::change::Description;
 use crate::change::value::{self, Numbers};
+use crate::change::{Description, element};
 
 /// What an update's description says of one path.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +28,11 @@ pub(super) enum Mention<'a> {
 /// What the description says of a path.
 pub(super) fn of<'a>(description: &Description<'a>, path: &Path) -> Mention<'a> {
     let mut mention = Mention::Nothing;
-    for element in description.updated.iter_elements().flatten() {
-        match relation(description, path, element.key().as_str()) {
+    for element in element::elements(description.updated) {
+        match relation(description, path, element.name_text()) {
             Relation::Same => return element.value().map_or(Mention::Below, Mention::Written),
             Relation::Around(steps) => {
-                return Mention::Inside(element.value().ok().and_then(|value| find(value, &path.steps[steps..])));
+                return Mention::Inside(element.value().and_then(|value| find(value, &path.steps[steps..])));
             }
             Relation::Below => mention = Mention::Below,
             Relation::Apart => {}

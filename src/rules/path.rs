@@ -1,8 +1,9 @@
 //! Dotted paths, as `when` uses them, and the one step type that paths and queries share.
 
-use bson::RawBsonRef;
+use bson::{RawArray, RawBsonRef, RawDocument};
 
 use super::LanguageError;
+use crate::change::element;
 
 /// A dotted path inside a document, as `when` uses it: `address.city`, `items.0.sku`, `prices["a.b"].x`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -265,10 +266,15 @@ impl From<&FieldPath> for Path {
 /// The value that `steps` lead to from `value`, if it is there.
 pub(super) fn find<'v>(value: RawBsonRef<'v>, steps: &[Step]) -> Option<RawBsonRef<'v>> {
     steps.iter().try_fold(value, |value, step| match value {
-        RawBsonRef::Document(document) if step.named => document.get(&*step.text).ok().flatten(),
-        RawBsonRef::Array(array) => array.get(step.index?).ok().flatten(),
+        RawBsonRef::Document(document) if step.named => element::get(document, &step.text),
+        RawBsonRef::Array(array) => element_at(array, step.index?),
         _ => None,
     })
+}
+
+/// The element of an array at an index, without building those before it.
+fn element_at(array: &RawArray, index: usize) -> Option<RawBsonRef<'_>> {
+    element::elements(RawDocument::from_bytes(array.as_bytes()).ok()?).nth(index)?.value()
 }
 
 /// The value that a dotted name of an update's description leads to.
@@ -278,8 +284,8 @@ pub(super) fn find_dotted<'v, 'n>(
 ) -> Option<RawBsonRef<'v>> {
     let mut names = names;
     names.try_fold(value, |value, name| match value {
-        RawBsonRef::Document(document) => document.get(&*name).ok().flatten(),
-        RawBsonRef::Array(array) => array.get(name.parse().ok()?).ok().flatten(),
+        RawBsonRef::Document(document) => element::get(document, &name),
+        RawBsonRef::Array(array) => element_at(array, name.parse().ok()?),
         _ => None,
     })
 }

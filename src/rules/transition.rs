@@ -7,6 +7,7 @@ use bson::{RawBson, RawBsonRef};
 use super::ast::{Direction, Transition};
 use super::check::Check;
 use super::condition::known;
+use super::mention::Mention;
 use super::path::Path;
 use super::text;
 use super::view::{Fact, Known, Truth, View};
@@ -43,52 +44,58 @@ impl Move {
     }
 
     pub(super) fn holds(&self, view: &View<'_>, path: &Path, numbers: Numbers, evidence: &mut Evidence) -> Truth {
-        if view.is_untouched(path) {
+        let mention = view.mention(path);
+        if matches!(mention, Some(Mention::Nothing)) {
             return matches!(self, Self::Unchanged).into();
         }
+        let before = || view.before_given(path, mention);
+        let after = || view.after_given(path, mention);
+        let differs = |evidence: &mut Evidence| {
+            let (truth, how) = view.differs(path, mention, numbers);
+            *evidence = (*evidence).max(how);
+            truth
+        };
         let empty = |value: Option<RawBsonRef<'_>>| {
             value.is_none_or(|value| matches!(value, RawBsonRef::Null | RawBsonRef::Undefined))
         };
         match self {
-            Self::Changed => differs(view, path, numbers, evidence),
-            Self::Unchanged => differs(view, path, numbers, evidence).negated(),
+            Self::Changed => differs(evidence),
+            Self::Unchanged => differs(evidence).negated(),
             // What the value is now is cheaper to know than what it was, so it is asked first.
-            Self::Appears => both(known(view.after(path), evidence, |value| !empty(value)), || {
-                known(view.before(path), evidence, empty)
-            }),
-            Self::Disappears => both(known(view.after(path), evidence, empty), || {
-                known(view.before(path), evidence, |value| !empty(value))
-            }),
+            Self::Appears => both(known(after(), evidence, |value| !empty(value)), || known(before(), evidence, empty)),
+            Self::Disappears => {
+                both(known(after(), evidence, empty), || known(before(), evidence, |value| !empty(value)))
+            }
             Self::Becomes { from, to } => {
                 let passes = |check: &Option<Check>, fact: Fact<'_>, evidence: &mut Evidence| match check {
                     Some(check) => known(fact, evidence, |value| check.matches(value)),
                     None => Truth::True,
                 };
                 let now = match to {
-                    Some(_) => passes(to, view.after(path), evidence),
+                    Some(_) => passes(to, after(), evidence),
                     None => Truth::True,
                 };
                 if now == Truth::False {
                     return Truth::False;
                 }
-                let changed = differs(view, path, numbers, evidence);
+                let changed = differs(evidence);
                 let moved = both(now, || changed);
                 match from {
-                    Some(_) => both(moved, || passes(from, view.before(path), evidence)),
+                    Some(_) => both(moved, || passes(from, before(), evidence)),
                     None => moved,
                 }
             }
-            Self::Moves { direction, by, by_percent } => pair(view, path, evidence, |before, after| {
+            Self::Moves { direction, by, by_percent } => pair(before, after, evidence, |before, after| {
                 moved(before, after, *direction, by.as_ref(), by_percent.as_ref())
             }),
             Self::Crosses(direction, bound) => {
                 let bound = bound.as_raw_bson_ref();
                 let beyond = direction.order();
-                let now = known(view.after(path), evidence, |value| {
+                let now = known(after(), evidence, |value| {
                     value.and_then(|value| value::order(value, bound)) == Some(beyond)
                 });
                 both(now, || {
-                    known(view.before(path), evidence, |value| {
+                    known(before(), evidence, |value| {
                         value.and_then(|value| value::order(value, bound)).is_some_and(|order| order != beyond)
                     })
                 })
@@ -119,25 +126,19 @@ fn both(first: Truth, second: impl FnOnce() -> Truth) -> Truth {
     }
 }
 
-fn differs(view: &View<'_>, path: &Path, numbers: Numbers, evidence: &mut Evidence) -> Truth {
-    let (truth, how) = view.differs(path, numbers);
-    *evidence = (*evidence).max(how);
-    truth
-}
-
 /// Asks something of the two values; false if one of them is missing.
-fn pair(
-    view: &View<'_>,
-    path: &Path,
+fn pair<'v>(
+    before: impl FnOnce() -> Fact<'v>,
+    after: impl FnOnce() -> Fact<'v>,
     evidence: &mut Evidence,
     holds: impl FnOnce(RawBsonRef<'_>, RawBsonRef<'_>) -> bool,
 ) -> Truth {
-    let after = view.after(path);
+    let after = after();
     *evidence = (*evidence).max(after.evidence);
     if matches!(after.known, Known::Missing) {
         return Truth::False;
     }
-    let before = view.before(path);
+    let before = before();
     *evidence = (*evidence).max(before.evidence);
     match (before.known, after.known) {
         (Known::Missing, _) | (_, Known::Missing) => Truth::False,

@@ -79,12 +79,17 @@ impl<'c> View<'c> {
 
     /// The value at a path before the change.
     pub(super) fn before(&self, path: &Path) -> Fact<'c> {
+        self.before_given(path, self.mention(path))
+    }
+
+    /// [`View::before`] for a caller that knows already what the description says of the path.
+    pub(super) fn before_given(&self, path: &Path, mention: Option<Mention<'c>>) -> Fact<'c> {
         match self.change.before {
             Image::Absent => Fact::exact(Known::Missing),
             Image::Exact(document) => Fact::exact(look(document, path)),
             Image::LookedUp(document) => Fact { known: look(document, path), evidence: Evidence::LookUp },
             // What the update does not mention was the same before.
-            Image::Unknown => match self.mention(path) {
+            Image::Unknown => match mention {
                 Some(Mention::Nothing) => match self.change.after {
                     Image::Exact(document) => Fact::exact(look(document, path)),
                     Image::LookedUp(document) => Fact { known: look(document, path), evidence: Evidence::LookUp },
@@ -97,9 +102,14 @@ impl<'c> View<'c> {
 
     /// The value at a path after the change.
     pub(super) fn after(&self, path: &Path) -> Fact<'c> {
+        self.after_given(path, self.mention(path))
+    }
+
+    /// [`View::after`] for a caller that knows already what the description says of the path.
+    pub(super) fn after_given(&self, path: &Path, mention: Option<Mention<'c>>) -> Fact<'c> {
         // The description is short, the image is not; but only a name without dots is the same in both for sure.
         if path.steps.len() == 1 && path.dotted().len() == path.top_level().len() {
-            match self.mention(path) {
+            match mention {
                 Some(Mention::Written(value)) => return Fact::exact(Known::Value(value)),
                 Some(Mention::Removed) => return Fact::exact(Known::Missing),
                 Some(Mention::Nothing | Mention::Inside(_) | Mention::Below) | None => {}
@@ -111,7 +121,7 @@ impl<'c> View<'c> {
             Image::LookedUp(document) => Some(document),
             Image::Unknown => None,
         };
-        match (self.mention(path), self.change.before) {
+        match (mention, self.change.before) {
             (Some(Mention::Written(value)), _) => return Fact::exact(Known::Value(value)),
             (Some(Mention::Removed), _) => return Fact::exact(Known::Missing),
             (Some(Mention::Inside(found)), _) => return Fact::exact(Known::of(found)),
@@ -125,19 +135,18 @@ impl<'c> View<'c> {
     }
 
     /// Whether the value at a path differs before and after, and on what evidence.
-    pub(super) fn differs(&self, path: &Path, numbers: Numbers) -> (Truth, Evidence) {
-        match self.change.operation {
-            Operation::Insert => presence(self.after(path)),
-            Operation::Delete => presence(self.before(path)),
-            Operation::Replace => compared(self.before(path), self.after(path), numbers),
-            Operation::Update => self.update_differs(path, numbers),
+    pub(super) fn differs(&self, path: &Path, mention: Option<Mention<'c>>, numbers: Numbers) -> (Truth, Evidence) {
+        match (self.change.operation, mention) {
+            (Operation::Insert, _) => presence(self.after_given(path, mention)),
+            (Operation::Delete, _) => presence(self.before_given(path, mention)),
+            (Operation::Update, Some(mention)) => self.update_differs(path, mention, numbers),
+            (Operation::Update | Operation::Replace, _) => {
+                compared(self.before_given(path, mention), self.after_given(path, mention), numbers)
+            }
         }
     }
 
-    fn update_differs(&self, path: &Path, numbers: Numbers) -> (Truth, Evidence) {
-        let Some(mention) = self.mention(path) else {
-            return compared(self.before(path), self.after(path), numbers);
-        };
+    fn update_differs(&self, path: &Path, mention: Mention<'c>, numbers: Numbers) -> (Truth, Evidence) {
         if matches!(mention, Mention::Nothing) {
             return (Truth::False, Evidence::Exact);
         }
@@ -152,7 +161,7 @@ impl<'c> View<'c> {
             (Mention::Below, Image::LookedUp(_) | Image::Unknown, Some(description)) => {
                 (mention::below_differs(&description, path, before, numbers).into(), Evidence::Exact)
             }
-            _ => compared(self.before(path), self.after(path), numbers),
+            _ => compared(self.before_given(path, Some(mention)), self.after_given(path, Some(mention)), numbers),
         }
     }
 
@@ -161,7 +170,8 @@ impl<'c> View<'c> {
         matches!(self.mention(path), Some(Mention::Nothing))
     }
 
-    fn mention(&self, path: &Path) -> Option<Mention<'c>> {
+    /// What the update's description says of a path; nothing if the change has none.
+    pub(super) fn mention(&self, path: &Path) -> Option<Mention<'c>> {
         self.change.description.as_ref().map(|description| mention::of(description, path))
     }
 
@@ -267,7 +277,11 @@ mod tests {
         see(change, |change| {
             let view = View::new(change);
             let path = path(text);
-            [difference(view.differs(&path, Numbers::ByValue)), word(view.before(&path)), word(view.after(&path))]
+            [
+                difference(view.differs(&path, view.mention(&path), Numbers::ByValue)),
+                word(view.before(&path)),
+                word(view.after(&path)),
+            ]
         })
     }
 
