@@ -77,7 +77,8 @@ impl Reply {
     pub fn end(&self, before: Option<&Position>) -> Option<Position> {
         let last = self.documents.last().and_then(|range| self.document(range));
         let last_token = last.and_then(|last| last.get_document("_id").ok());
-        if self.is_last && self.is_invalidated() {
+        // Not only where the server has closed the cursor: a reply that is full does not tell yet that it is the last.
+        if self.is_invalidated() {
             let token = last_token?;
             return Some(Position {
                 time: time(token, last, before)?,
@@ -85,6 +86,12 @@ impl Reply {
             });
         }
         let token = self.token.as_deref().or(last_token)?;
+        // As long as nothing happens, the server's token for the place after an `invalidate` is that of the `invalidate`.
+        if let Some(position @ Position { resume: Resume::AfterInvalidate(invalidate), .. }) = before
+            && **invalidate == *token
+        {
+            return Some(position.clone());
+        }
         Some(Position { time: time(token, last, before)?, resume: Resume::After(token.to_owned()) })
     }
 
@@ -100,4 +107,40 @@ fn time(token: &RawDocument, last: Option<&RawDocument>, before: Option<&Positio
     let of_token = token_facts(token).map(|facts| facts.0);
     let of_last = || last?.get_timestamp("clusterTime").ok().map(ClusterTime::from);
     of_token.or_else(of_last).or_else(|| before.map(|position| position.time))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    fn reply(operations: &[&str], token: &str, is_last: bool) -> Reply {
+        let mut bytes = Vec::new();
+        let mut documents = Vec::new();
+        for (number, operation) in operations.iter().enumerate() {
+            let document = rawdoc! {
+                "_id": {"_data": number.to_string()}, "operationType": *operation,
+                "clusterTime": bson::Timestamp { time: 7, increment: 1 },
+            };
+            documents.push(bytes.len()..bytes.len() + document.as_bytes().len());
+            bytes.extend_from_slice(document.as_bytes());
+        }
+        Reply { bytes: Bytes::from(bytes), documents, token: Some(rawdoc! {"_data": token}), is_last }
+    }
+
+    #[test]
+    fn the_place_after_an_invalidate_is_one_for_start_after_until_something_follows() {
+        let after_invalidate = Resume::AfterInvalidate(rawdoc! {"_data": "1"});
+        for is_last in [true, false] {
+            let end = reply(&["drop", "invalidate"], "1", is_last).end(None).unwrap();
+            assert_eq!(end.resume, after_invalidate, "{is_last}");
+            let idle = reply(&[], "1", false).end(Some(&end)).unwrap();
+            assert_eq!(idle, end, "the server gives the same token until something happens");
+            let moved = reply(&[], "2", false).end(Some(&idle)).unwrap();
+            assert_eq!(moved.resume, Resume::After(rawdoc! {"_data": "2"}));
+            let next = reply(&["insert"], "0", false).end(Some(&idle)).unwrap();
+            assert_eq!(next.resume, Resume::After(rawdoc! {"_data": "0"}));
+        }
+    }
 }
