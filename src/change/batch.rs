@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf};
 use bytes::Bytes;
@@ -19,6 +20,7 @@ pub struct Batch {
     bytes: Bytes,
     documents: Vec<Range<usize>>,
     looked_up: HashMap<usize, LookUp>,
+    looked_up_byte_count: usize,
     /// The position after everything in this batch; absent where the server did not say.
     pub end: Option<Position>,
 }
@@ -26,8 +28,8 @@ pub struct Batch {
 /// The answer to a look-up of a document by its key, some time after the change.
 #[derive(Clone, Debug)]
 pub enum LookUp {
-    /// The document as it is now.
-    Found(RawDocumentBuf),
+    /// The document as it is now; shared, because a batch may hold thousands of changes of one large document.
+    Found(Arc<RawDocumentBuf>),
     /// It does not exist any more.
     Gone,
 }
@@ -35,7 +37,7 @@ pub enum LookUp {
 impl Batch {
     /// A batch over documents that lie at `documents` in `bytes`.
     pub fn new(bytes: Bytes, documents: Vec<Range<usize>>, end: Option<Position>) -> Self {
-        Self { bytes, documents, looked_up: HashMap::new(), end }
+        Self { bytes, documents, looked_up: HashMap::new(), looked_up_byte_count: 0, end }
     }
 
     /// A batch with no change, which only moves the position.
@@ -65,9 +67,9 @@ impl Batch {
         self.documents.is_empty()
     }
 
-    /// The memory that the batch holds, in bytes.
+    /// The memory that the batch holds, documents that were looked up included, in bytes.
     pub fn byte_count(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.looked_up_byte_count
     }
 
     /// The raw change document at `index`.
@@ -76,9 +78,12 @@ impl Batch {
         RawDocument::from_bytes(self.bytes.get(range)?).ok()
     }
 
-    /// Adds what a look-up of the document of change `index` found.
-    pub fn attach(&mut self, index: usize, look_up: LookUp) {
-        self.looked_up.insert(index, look_up);
+    /// Adds what a look-up of the document that the changes at `indexes` have in common found.
+    pub fn attach(&mut self, indexes: &[usize], look_up: &LookUp) {
+        if let LookUp::Found(document) = look_up {
+            self.looked_up_byte_count += document.as_bytes().len();
+        }
+        self.looked_up.extend(indexes.iter().map(|index| (*index, look_up.clone())));
     }
 
     /// Every entry in order. An entry that cannot be decoded is an error of its own; the others are not lost.
@@ -103,5 +108,28 @@ impl Batch {
         if let Some(LookUp::Found(document)) = self.looked_up.get(&index) {
             change.after = Image::LookedUp(document);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn a_document_that_many_changes_have_in_common_is_held_and_weighed_once() {
+        let change = rawdoc! {
+            "operationType": "update", "ns": {"db": "shop", "coll": "orders"}, "documentKey": {"_id": 1},
+            "clusterTime": bson::Timestamp { time: 1, increment: 1 },
+            "updateDescription": {"updatedFields": {"x": 1}, "removedFields": []},
+        };
+        let mut batch = Batch::from_documents([&*change, &*change, &*change], None);
+        let before = batch.byte_count();
+        let document = Arc::new(rawdoc! {"_id": 1, "x": "y".repeat(1_000)});
+        batch.attach(&[0, 2], &LookUp::Found(document.clone()));
+        assert_eq!(batch.byte_count(), before + document.as_bytes().len());
+        let is_looked_up = |entry: Result<Entry<'_>, DecodeError>| matches!(entry, Ok(Entry::Change(change)) if matches!(change.after, Image::LookedUp(_)));
+        assert_eq!(batch.entries().map(is_looked_up).collect::<Vec<bool>>(), [true, false, true]);
     }
 }

@@ -1,5 +1,7 @@
 //! Hand-made changes and rules for the tests of this folder.
 
+use std::sync::Arc;
+
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 
 use super::ast::{Operations, Rule, Transition, When, Where};
@@ -44,7 +46,7 @@ pub(super) fn see_looked_up<T>(change: &Document, found: Option<Document>, look:
     let raw = RawDocumentBuf::try_from(change).unwrap();
     let mut batch = Batch::from_documents([&*raw], None);
     if let Some(found) = found {
-        batch.attach(0, LookUp::Found(RawDocumentBuf::try_from(&found).unwrap()));
+        batch.attach(&[0], &LookUp::Found(Arc::new(RawDocumentBuf::try_from(&found).unwrap())));
     }
     let entry = batch.entries().next().unwrap().unwrap();
     match &entry {

@@ -4,7 +4,10 @@ use bson::{Document, doc};
 use changeling::change::{Batch, Entry, Image};
 use changeling::position::{ClusterTime, Position, Resume, Start};
 use changeling::source::Source;
-use mongodb::Collection;
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Collection};
 
 use crate::support::{IMAGES, NO_IMAGES, Stream, free_name, wait_for};
 
@@ -124,6 +127,38 @@ fn ends_invalid(batch: &Batch) -> bool {
 }
 
 #[tokio::test]
+async fn every_place_on_the_way_past_an_invalidate_can_be_gone_on_from() {
+    let uri = uri().await;
+    for batch_size in [1, 2_000] {
+        let database = free_name("source");
+        let (orders, pattern) = (orders(&database).await, format!("{database}.orders"));
+        let settings = serde_json::json!({"uri": "unused", "await_time": "50ms", "batch_size": batch_size});
+        let mut stream = Stream::with(&uri, &[&pattern], NO_IMAGES, settings).await;
+        stream.open_at(&Start::Now).await;
+        orders.insert_one(doc! {"_id": 1}).await.unwrap();
+        orders.drop().await.unwrap();
+        let mut quiet = 0;
+        while quiet < 3 {
+            let ended = stream.next().await.map(Batch::is_empty);
+            match ended {
+                Ok(is_empty) => quiet += i32::from(is_empty && stream.words().contains(&"invalidate")),
+                // Where the invalidate fills a reply, the server closes the cursor with the next one.
+                Err(error) => {
+                    assert_eq!(error.reason(), "closed", "{error}");
+                    stream.open_at(&stream.resume()).await;
+                }
+            }
+        }
+        orders.insert_one(doc! {"_id": 2}).await.unwrap();
+        for batch in &stream.batches {
+            let mut other = Stream::new(&uri, &[&pattern], NO_IMAGES).await;
+            other.open_at(&Start::Resume(batch.end.clone().unwrap())).await;
+            other.read_until("the insert is there", |other| other.ids().contains(&2)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_is_dropped_is_read_on_with_and_without_a_filter() {
     let database = free_name("source");
     let orders = orders(&database).await;
@@ -202,6 +237,34 @@ async fn a_look_up_finds_documents_of_many_collections_and_tells_those_that_are_
     assert_eq!(looked_up, 2 * 699 - 1, "all but the two that nobody wants and the one that is gone");
     let count = |outcome| stream.metrics.look_ups.with_label_values(&[outcome]).get();
     assert_eq!((count("found"), count("gone")), (1_397, 1));
+}
+
+#[tokio::test]
+async fn a_look_up_waits_for_a_server_that_has_the_changes() {
+    let database = free_name("source");
+    let orders = orders(&database).await;
+    let mut options = ClientOptions::parse(uri().await).await.unwrap();
+    let (sender, mut finds) = tokio::sync::mpsc::unbounded_channel();
+    options.command_event_handler = Some(EventHandler::callback(move |event| {
+        if let CommandEvent::Started(started) = event
+            && started.command_name == "find"
+        {
+            sender.send(started.command).unwrap();
+        }
+    }));
+    let client = Client::with_options(options).unwrap();
+    let mut stream = Stream::with_client(client, &[&format!("{database}.orders")], NO_IMAGES);
+    stream.open_at(&Start::Now).await;
+    orders.insert_one(doc! {"_id": 1}).await.unwrap();
+    orders.update_one(doc! {}, doc! {"$set": {"x": 1}}).await.unwrap();
+    stream.read(2).await;
+    let time = stream.changes()[1].cluster_time;
+    let mut batch = stream.batches.iter().rfind(|batch| !batch.is_empty()).unwrap().clone();
+    stream.source.look_up(&mut batch, &|_| true).await.unwrap();
+    let find = std::iter::from_fn(|| finds.try_recv().ok())
+        .find(|find| find.get_str("find").is_ok_and(|name| name == "orders"))
+        .unwrap();
+    assert_eq!(find.get_document("readConcern").unwrap().get_timestamp("afterClusterTime").unwrap(), time.into());
 }
 
 #[tokio::test]

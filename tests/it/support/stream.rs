@@ -9,6 +9,7 @@ use changeling::position::{Position, Start};
 use changeling::rules::{ImageNeeds, NamespacePattern};
 use changeling::secret::Secret;
 use changeling::source::{ChangeStreamSource, Scope, Source, SourceError, SourceSettings};
+use mongodb::Client;
 
 use super::PATIENCE;
 
@@ -33,6 +34,15 @@ impl Stream {
     /// The same with other settings.
     pub async fn with(uri: &str, patterns: &[&str], images: ImageNeeds, settings: serde_json::Value) -> Self {
         let client = mongo_client::connect(&Secret::new(uri)).await.expect("the uri is valid");
+        Self::of(client, patterns, images, settings)
+    }
+
+    /// Over a client that is there already.
+    pub fn with_client(client: Client, patterns: &[&str], images: ImageNeeds) -> Self {
+        Self::of(client, patterns, images, serde_json::json!({"uri": "unused", "await_time": "50ms"}))
+    }
+
+    fn of(client: Client, patterns: &[&str], images: ImageNeeds, settings: serde_json::Value) -> Self {
         let settings: SourceSettings = serde_json::from_value(settings).expect("the settings are valid");
         let patterns: Vec<NamespacePattern> = patterns.iter().map(|text| pattern(text)).collect();
         let metrics = Arc::new(Metrics::new().expect("fresh"));
