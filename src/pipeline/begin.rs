@@ -12,6 +12,9 @@ use crate::failure::Disposition;
 use crate::mongo_client::is_same_deployment;
 use crate::position::{Position, Start};
 
+/// The name of the dead letters in the status.
+const DEAD_LETTERS: &str = "dead letters";
+
 /// What is known before the first change is read.
 pub(super) struct Beginning {
     pub(super) start: Start,
@@ -25,6 +28,7 @@ pub(super) struct Beginning {
 /// Becomes the owner of the checkpoint and finds out where to start, however long it takes.
 pub(super) async fn begin(pipeline: &mut Pipeline) -> Result<Beginning, PipelineError> {
     let (saved, lease) = acquire(pipeline).await?;
+    open_dead_letters(pipeline).await?;
     let deployment = deployment(pipeline).await?;
     let scope = pipeline.source.scope();
     let position = saved.as_ref().map(|saved| saved.position.clone());
@@ -70,6 +74,23 @@ async fn acquire(pipeline: &mut Pipeline) -> Result<(Option<Checkpoint>, Lease),
             _ => return Err(PipelineError::Checkpoint(error)),
         }
     }
+}
+
+/// A mistake in where dead letters go must not show only when the first one is to be written.
+async fn open_dead_letters(pipeline: &mut Pipeline) -> Result<(), PipelineError> {
+    let mut backoff = Backoff::new(&pipeline.settings.retry);
+    while let Err(error) = pipeline.dead_letters.open().await {
+        match error.disposition() {
+            Disposition::Retry => {
+                tracing::warn!(error = %chain(&error), "the dead letters can not be opened; trying again");
+                pipeline.status.waiting(DEAD_LETTERS, chain(&error));
+                backoff.pause().await;
+            }
+            Disposition::Reject | Disposition::Stop => return Err(PipelineError::DeadLetters(error)),
+        }
+    }
+    pipeline.status.ready(DEAD_LETTERS);
+    Ok(())
 }
 
 async fn deployment(pipeline: &mut Pipeline) -> Result<String, PipelineError> {

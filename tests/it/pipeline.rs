@@ -446,9 +446,20 @@ async fn lag_is_absent_until_known_small_when_idle_and_true_when_a_sink_is_stuck
     let behind = stage.metric("changeling_lag_seconds").unwrap();
     let since_change = bson::DateTime::now().timestamp_millis() as f64 / 1_000.0 - 1_000.0;
     assert!((behind - since_change).abs() < 60.0, "{behind} of {since_change}");
+    let age = stage.metric("changeling_checkpoint_age_seconds").unwrap();
+    assert!(age > 2.0, "the checkpoint grows old while a sink owes something: {age}");
     stage.stop.request();
     stage.stop.request();
     task.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_can_not_be_written_stop_the_start_and_not_the_first_letter() {
+    let stage = Stage::with_orders(1);
+    *stage.letters.is_unusable.lock().unwrap() = true;
+    let error = stage.run(stage.pipeline(well)).await.unwrap().unwrap_err();
+    assert!(matches!(error, PipelineError::DeadLetters(_)), "{error}");
+    assert_eq!(stage.durable.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -338,6 +338,7 @@ impl Sink for ScriptedSink {
 #[derive(Default)]
 pub struct Letters {
     pub letters: Mutex<Vec<DeadLetter>>,
+    pub is_unusable: Mutex<bool>,
 }
 
 impl Letters {
@@ -351,6 +352,18 @@ impl Letters {
 
 #[async_trait]
 impl DeadLetters for Letters {
+    async fn open(&self) -> Result<(), SinkError> {
+        match *self.is_unusable.lock().unwrap() {
+            false => Ok(()),
+            true => Err(SinkError::Unusable {
+                sink: "dead_letters".to_owned(),
+                reason: "it is shut".to_owned(),
+                help: "open it".to_owned(),
+                source: None,
+            }),
+        }
+    }
+
     async fn put(&self, letter: &DeadLetter) -> Result<(), SinkError> {
         self.letters.lock().unwrap().push(letter.clone());
         Ok(())

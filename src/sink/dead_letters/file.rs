@@ -31,17 +31,22 @@ impl FileDeadLetters {
             Some(open) => open,
             None => file.insert(LineFile::open(&self.path).await?),
         };
-        if !line.is_empty() {
-            open.append(line, true).await?;
+        Ok(open.append(line, true).await?)
+    }
+
+    /// Opens the file and lets it go again: who has no dead letters yet shuts nobody else out.
+    async fn try_open(&self) -> Result<(), FileFault> {
+        match &*self.file.lock().await {
+            Some(_) => Ok(()),
+            None => LineFile::open(&self.path).await.map(drop),
         }
-        Ok(())
     }
 }
 
 #[async_trait]
 impl DeadLetters for FileDeadLetters {
     async fn open(&self) -> Result<(), SinkError> {
-        self.append(&[]).await.map_err(|fault| fault.of_sink(NAME, &self.path))
+        self.try_open().await.map_err(|fault| fault.of_sink(NAME, &self.path))
     }
 
     async fn put(&self, letter: &DeadLetter) -> Result<(), SinkError> {
