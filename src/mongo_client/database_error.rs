@@ -81,6 +81,10 @@ impl DatabaseError {
         let (code, name) = code_and_name(error);
         let labelled = TRANSIENT_LABELS.iter().any(|label| error.contains_label(label));
         let class = match (error.kind.as_ref(), code) {
+            // The server was asked to let us in while it shut down: that says nothing about the password.
+            (ErrorKind::Authentication { .. }, Some(code)) if TRANSIENT_CODES.contains(&code) => {
+                ErrorClass::Interrupted
+            }
             (_, Some(18)) | (ErrorKind::Authentication { .. }, _) => ErrorClass::Authentication,
             (_, Some(13)) => ErrorClass::Unauthorized,
             (ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }, _) => ErrorClass::Unreachable,
@@ -153,15 +157,23 @@ fn code_and_name(error: &Error) -> (Option<i32>, String) {
         }
         _ => None,
     };
-    match (own, std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>())) {
+    // The driver boxes the cause, and what it gives is the box.
+    let cause = std::error::Error::source(error).and_then(|source| match source.downcast_ref::<Box<Error>>() {
+        Some(boxed) => Some(&**boxed),
+        None => source.downcast_ref::<Error>(),
+    });
+    match (own, cause) {
         (Some((code, name)), _) => (Some(code), name),
-        (None, Some(source)) => code_and_name(source),
+        (None, Some(cause)) => code_and_name(cause),
         (None, None) => (None, String::new()),
     }
 }
 
 fn text(error: &Error, code: Option<i32>, name: &str) -> String {
     match (error.kind.as_ref(), code) {
+        (ErrorKind::Authentication { .. }, Some(code)) if TRANSIENT_CODES.contains(&code) => {
+            format!("server error {code} {name}")
+        }
         (ErrorKind::Authentication { .. }, _) | (_, Some(18)) => "authentication failed".to_owned(),
         (ErrorKind::Io(io), _) => io.to_string(),
         (ErrorKind::ServerSelection { message, .. }, _) => server_selection(message),

@@ -91,6 +91,18 @@ async fn a_wrong_password_and_a_missing_permission_stop_with_the_way_out() {
 }
 
 #[tokio::test]
+async fn a_login_that_a_server_breaks_off_while_it_shuts_down_is_no_wrong_password() {
+    let login = Login { user: "root".to_owned(), password: "rootPassword".to_owned() };
+    let options = ReplicaSetOptions { login: Some(login), test_commands: true, ..Default::default() };
+    let server = ReplicaSet::start(&options).await.unwrap();
+    let data = doc! {"failCommands": ["saslStart", "saslContinue"], "errorCode": 91, "appName": app_name()};
+    server.fail_point(0, "failCommand", doc! {"times": 1}, data).await.unwrap();
+    let error = refusal(&server.uri(), "shop.orders", &Start::Now).await;
+    assert_eq!((error.reason(), error.disposition()), ("interrupted", Disposition::Retry), "{}", chain(&error));
+    assert!(chain(&error).contains("91"), "{}", chain(&error));
+}
+
+#[tokio::test]
 async fn every_server_error_of_the_table_has_its_answer() {
     let options = ReplicaSetOptions { test_commands: true, ..Default::default() };
     let server = ReplicaSet::start(&options).await.unwrap();
