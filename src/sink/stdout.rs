@@ -30,6 +30,8 @@ pub struct StdoutSink {
     envelope: Envelope,
     out: Box<dyn AsyncWrite + Send + Unpin>,
     lines: Vec<u8>,
+    /// How many bytes of `lines` the output has taken.
+    written_count: usize,
 }
 
 impl StdoutSink {
@@ -50,15 +52,41 @@ impl StdoutSink {
         settings: &StdoutSettings,
         envelope: &Envelope,
     ) -> Self {
-        Self { name: name.to_owned(), json: settings.json, envelope: envelope.clone(), out, lines: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            json: settings.json,
+            envelope: envelope.clone(),
+            out,
+            lines: Vec::new(),
+            written_count: 0,
+        }
     }
 
     async fn write_lines(&mut self) -> Result<(), SinkError> {
-        let result = match self.out.write_all(&self.lines).await {
-            Ok(()) => self.out.flush().await,
-            Err(error) => Err(error),
-        };
-        result.map_err(|error| unusable(&self.name, error))
+        self.write().await.map_err(|error| unusable(&self.name, error))
+    }
+
+    /// Whatever was taken when this is dropped half-way is known, so that it can be gone on with.
+    async fn write(&mut self) -> io::Result<()> {
+        while self.written_count < self.lines.len() {
+            match self.out.write(&self.lines[self.written_count..]).await? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                count => self.written_count += count,
+            }
+        }
+        self.out.flush().await
+    }
+
+    /// Ends the line that a delivery was in when its time ran out, and forgets the rest, which is delivered again.
+    async fn end_cut_line(&mut self) -> Result<(), SinkError> {
+        let (written, rest) = self.lines.split_at(self.written_count);
+        let is_cut = written.last().is_some_and(|byte| *byte != b'\n');
+        let rest_count = rest.iter().position(|byte| *byte == b'\n').filter(|_| is_cut).map_or(0, |place| place + 1);
+        self.lines.truncate(self.written_count + rest_count);
+        self.write_lines().await?;
+        self.lines.clear();
+        self.written_count = 0;
+        Ok(())
     }
 }
 
@@ -84,7 +112,7 @@ impl Sink for StdoutSink {
     }
 
     async fn deliver(&mut self, events: &[Arc<Event>]) -> Result<(), Undelivered> {
-        self.lines.clear();
+        self.end_cut_line().await.map_err(|error| Undelivered { delivered: 0, error })?;
         let mut rejected = None;
         let mut encoded_count = 0;
         for event in events {
@@ -104,8 +132,7 @@ impl Sink for StdoutSink {
     }
 
     async fn close(&mut self) -> Result<(), SinkError> {
-        self.lines.clear();
-        self.write_lines().await
+        self.end_cut_line().await
     }
 }
 
@@ -125,5 +152,28 @@ mod tests {
         assert_eq!(failure.delivered, 0);
         assert_eq!(failure.error.disposition(), crate::failure::Disposition::Stop);
         assert!(failure.error.to_string().contains("the reader of standard output is gone"), "{}", failure.error);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_cut_by_the_time_is_ended_before_it_is_repeated() {
+        use tokio::io::AsyncReadExt;
+
+        let (ours, mut theirs) = tokio::io::duplex(100);
+        let envelope = Envelope::new(&EnvelopeSettings::default(), "shop");
+        let mut sink = StdoutSink::writing_to(Box::new(ours), "out", &StdoutSettings::default(), &envelope);
+        let events = [Arc::new(event(1)), Arc::new(event(2))];
+        let late = tokio::time::timeout(std::time::Duration::from_millis(10), sink.deliver(&events)).await;
+        assert!(late.is_err(), "nobody reads");
+        let mut text = String::new();
+        let ((), _) = tokio::join!(
+            async {
+                sink.deliver(&events).await.expect("delivered");
+                drop(sink);
+            },
+            theirs.read_to_string(&mut text)
+        );
+        let is_event = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+        assert!(text.lines().all(is_event), "{text}");
+        assert_eq!(text.lines().count(), 3, "the first event twice, the second once: {text}");
     }
 }
