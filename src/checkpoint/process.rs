@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::fs;
+use std::io::{self, ErrorKind};
 
 use bson::{Document, doc};
+
+/// What the system answers when a process ends while its folder in `/proc` is read (ESRCH).
+const NO_SUCH_PROCESS: i32 = 3;
 
 /// A process. Fields that this system does not tell are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ impl Process {
             true => String::new(),
             false => format!("{boot} {namespace} {}", user()),
         };
-        let started = stat("self").map(|(_, started)| started).unwrap_or_default();
+        let started = stat("self").ok().flatten().map(|(_, started)| started).unwrap_or_default();
         let host = std::env::var("HOSTNAME").unwrap_or_default();
         let kernel_host = read("/proc/sys/kernel/hostname");
         let host = if kernel_host.is_empty() { host } else { kernel_host };
@@ -41,8 +45,10 @@ impl Process {
         }
         match stat(&self.id.to_string()) {
             // A zombie is dead; only its parent has not looked yet.
-            Some((state, started)) => started != self.started || matches!(state.as_str(), "Z" | "X"),
-            None => true,
+            Ok(Some((state, started))) => started != self.started || matches!(state.as_str(), "Z" | "X"),
+            Ok(None) => false,
+            // Any other error (too many open files, say) tells nothing of the process. It may end while we read.
+            Err(error) => error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(NO_SUCH_PROCESS),
         }
     }
 
@@ -64,9 +70,13 @@ impl fmt::Display for Process {
 }
 
 /// State and start of a process, from `/proc/<id>/stat` (see proc(5)): its fields after the name, which may hold anything.
-fn stat(id: &str) -> Option<(String, String)> {
-    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let (_, fields) = text.rsplit_once(") ")?;
+fn stat(id: &str) -> io::Result<Option<(String, String)>> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    Ok(state_and_start(&text))
+}
+
+fn state_and_start(stat: &str) -> Option<(String, String)> {
+    let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?.to_owned();
     // The state is field 3, the start field 22.
@@ -105,7 +115,7 @@ mod tests {
     #[test]
     fn a_killed_process_is_dead_even_before_its_parent_has_looked() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let (_, started) = stat(&child.id().to_string()).unwrap();
+        let (_, started) = stat(&child.id().to_string()).unwrap().unwrap();
         let process = Process { id: child.id(), started, ..Process::this() };
         assert!(!process.is_dead());
         child.kill().unwrap();

@@ -65,7 +65,7 @@ pub enum SourceError {
     },
     /// One change is larger than what the server sends in one event, even without its images.
     #[error(
-        "a change at or after {} is too large for one event of the server, even without images\nhelp: changes of this size can not be read through a change stream; make the document smaller and go on after it with `start`",
+        "a change at or after {} is too large for one event of the server, even without images\nhelp: changes of this size can not be read through a change stream; make the document smaller, then remove the checkpoint and set `start` to a time after this change",
         Asked(*.position)
     )]
     Oversize {
