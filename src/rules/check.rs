@@ -171,12 +171,17 @@ impl Comparison {
     }
 }
 
+/// The lower case of a character. The sigma at the end of a word is the same letter as any other.
+fn folded(character: char) -> impl DoubleEndedIterator<Item = char> {
+    character.to_lowercase().map(|lower| if lower == 'ς' { 'σ' } else { lower })
+}
+
 fn lower(text: &str) -> impl Iterator<Item = char> {
-    text.chars().flat_map(char::to_lowercase)
+    text.chars().flat_map(folded)
 }
 
 fn backwards(text: &str) -> impl Iterator<Item = char> {
-    text.chars().rev().flat_map(|character| character.to_lowercase().rev())
+    text.chars().rev().flat_map(|character| folded(character).rev())
 }
 
 impl TextMatch {
@@ -267,6 +272,8 @@ mod tests {
             (Matcher::Contains(text_match("BC")), "aBcd", true),
             (Matcher::Contains(text_match("bd")), "abcd", false),
             (Matcher::Text(text_match("Gold")), "GOLD", true),
+            (Matcher::Text(text_match("ΟΔΟΣ")), "ΟΔΟΣ", true),
+            (Matcher::Suffix(text_match("ΟΣ")), "οδός οδος", true),
             (Matcher::Prefix(TextMatch { text: "A".into(), ignore_case: false }), "abc", false),
             (Matcher::Regex(regex::Regex::new("^a.c$").unwrap()), "abc", true),
         ] {

@@ -76,7 +76,7 @@ impl Condition {
             Self::All(parts) | Self::Any(parts) => 10 + parts.iter().map(Self::cost).sum::<u32>(),
             Self::Field(path, Move::Becomes { from: None, .. } | Move::Changed, _) if path.steps.len() == 1 => 2,
             Self::Field(..) => 4,
-            Self::Matches(query, _) | Self::Exists(query) if !query.is_singular() => 40,
+            Self::Matches(query, _) | Self::Exists(query) if !query.is_path() => 40,
             Self::Matches(query, _) | Self::Exists(query) => match query.root() {
                 Root::Change | Root::Meta | Root::Key => 1,
                 Root::Before | Root::After | Root::Whole => 5,
@@ -105,15 +105,20 @@ impl Condition {
             Self::Any(parts) => {
                 let before = *evidence;
                 let mut answer = Truth::False;
+                let mut strongest: Option<Evidence> = None;
                 for part in parts {
-                    match part.holds(view, evidence) {
-                        Truth::True => return Truth::True,
+                    let mut how = before;
+                    match part.holds(view, &mut how) {
+                        Truth::True if how == before => return Truth::True,
+                        // Another one may hold on stronger evidence.
+                        Truth::True => strongest = Some(strongest.map_or(how, |known| known.min(how))),
                         Truth::Unknown(reason) if answer == Truth::False => answer = Truth::Unknown(reason),
                         Truth::Unknown(_) | Truth::False => {}
                     }
-                    *evidence = before;
                 }
-                answer
+                let Some(strongest) = strongest else { return answer };
+                *evidence = strongest;
+                Truth::True
             }
             Self::Field(path, transition, numbers) => transition.holds(view, path, *numbers, evidence),
             Self::Matches(query, check) => matches(view, query, check, evidence),
@@ -141,7 +146,7 @@ pub(super) fn known(
 }
 
 fn matches(view: &View<'_>, query: &Query, check: &Check, evidence: &mut Evidence) -> Truth {
-    if query.is_singular() {
+    if query.is_path() {
         return known(view.fact(query.root(), query.path()), evidence, |value| check.matches(value));
     }
     match prepared(view, query, evidence) {

@@ -41,8 +41,7 @@ impl Guard {
     pub(super) fn of_where(filter: &Where, root: Root) -> Option<Self> {
         match filter {
             Where::All(parts) => parts.iter().find_map(|part| Self::of_where(part, root)),
-            Where::Matches(query, matcher) if query.root() == root && query.is_singular() => match &*query.path().steps
-            {
+            Where::Matches(query, matcher) if query.root() == root && query.is_path() => match &*query.path().steps {
                 [step] if step.named => Self::new(step.text.to_string(), matcher),
                 _ => None,
             },

@@ -3,6 +3,8 @@
 //! The way of a rule: text -> `yaml` (a tree with positions) -> `read` (a typed [`ast::Rule`], or diagnostics) -> `compile`
 //! (an index over namespace, operation and touched field) -> [`RuleSet::apply`].
 
+#[cfg(test)]
+mod agreement;
 pub mod ast;
 mod check;
 mod condition;

@@ -161,8 +161,16 @@ fn selected<'v>(query: &Query, view: &'v View<'_>, evidence: &mut Evidence) -> S
         Known::Missing => return Selected::Nodes(RawArrayBuf::new()),
         Known::Value(start) => start,
     };
-    if query.is_singular() {
+    if query.is_path() {
         return Selected::Value(start);
+    }
+    if query.is_singular() {
+        let mut only = None;
+        let _ = query::nodes(&view, start, query.rest(), &mut |node| {
+            only = Some(node);
+            ControlFlow::Break(())
+        });
+        return only.map_or(Selected::Missing, Selected::Value);
     }
     let mut nodes = RawArrayBuf::new();
     let _ = query::nodes(&view, start, query.rest(), &mut |node| {

@@ -110,8 +110,10 @@ impl CompiledRule {
                 return;
             }
         };
-        let subject = self.subject.as_ref().and_then(|template| text_of(template, view, &mut evidence));
-        let key = self.key.as_ref().and_then(|template| text_of(template, view, &mut evidence));
+        // CloudEvents knows no empty subject and no empty partition key.
+        let mut text = |template: &TextTemplate| text_of(template, view, &mut evidence).filter(|text| !text.is_empty());
+        let subject = self.subject.as_ref().and_then(&mut text);
+        let key = self.key.as_ref().and_then(&mut text);
         if evidence > self.evidence {
             let reason =
                 if evidence == Evidence::LookUp { UnknownReason::NoPostImage } else { UnknownReason::NoPreImage };
@@ -401,7 +403,7 @@ mod tests {
     #[test]
     fn keys_are_texts_and_fall_back_on_the_document_key() {
         let key_of = |rule: Rule, key: Document| {
-            let mut insert = insert(doc! {"customer": "c1", "at": bson::DateTime::from_millis(0)});
+            let mut insert = insert(doc! {"customer": "c1", "empty": "", "at": bson::DateTime::from_millis(0)});
             insert.insert("documentKey", key);
             apply(vec![on_insert(rule)], &insert).events.remove(0).partition_key
         };
@@ -415,6 +417,7 @@ mod tests {
             "1970-01-01T00:00:00Z"
         );
         assert_eq!(key_of(Rule { key: Some(text("{$.after.nobody}")), ..rule("R") }, doc! {"_id": 1}), "1");
+        assert_eq!(key_of(Rule { key: Some(text("{$.after.empty}")), ..rule("R") }, doc! {"_id": 1}), "1");
     }
 
     #[test]

@@ -388,11 +388,104 @@ mod tests {
     }
 
     #[test]
+    fn what_rfc_9535_forbids_is_refused() {
+        for text in [
+            "$.after[01]",
+            "$.after[-0]",
+            "$.after[- 1]",
+            "$.after[1 0]",
+            "$.after[1.0]",
+            "$.after[9007199254740992]",
+            "$.after[a]",
+            "$.after[@.a]",
+            "$.after[$.key]",
+            "$.after[,]",
+            "$.after['a',]",
+            "$.after['a' 'b']",
+            "$.after['a\tb']",
+            "$.after['\\x']",
+            "$.after['\\\"']",
+            "$.after['\\u12']",
+            "$.after['\\uD800']",
+            "$.after.'a'",
+            "$.after.[\"a\"]",
+            "$.after...a",
+            "$.after.a..",
+            "$.after.. a",
+            "$.after. *",
+            "$.after.&",
+            "$.after.$",
+            "$.after[?]",
+            "$.after[?true]",
+            "$.after[?'a']",
+            "$.after[?1]",
+            "$.after[?@.a == 01]",
+            "$.after[?@.a == 1.]",
+            "$.after[?@.a == .5]",
+            "$.after[?@.a == +1]",
+            "$.after[?@.a == 1e]",
+            "$.after[?@.a == 1 .5]",
+            "$.after[?@.a == TRUE]",
+            "$.after[?@.a == {}]",
+            "$.after[?@.a == [1]]",
+            "$.after[?@.a == @.b[*]]",
+            "$.after[?@..a == 1]",
+            "$.after[?@['a','b'] == 1]",
+            "$.after[?@.a == 1 == 2]",
+            "$.after[?(@.a) == 1]",
+            "$.after[?!@.a == 1]",
+            "$.after[?@.a === 1]",
+            "$.after[?@.a & @.b]",
+            "$.after[?@.a | @.b]",
+            "$.after[?@.a = = 1]",
+            "$.after[?@.a == 'it's']",
+            "$.after[?@.price * 2 > 3]",
+            "$.after[?@.a - 1 > 3]",
+            "$.after[?count (@.a) == 1]",
+            "$.after[?count(1) == 1]",
+            "$.after[?count(@.a, @.b) == 1]",
+            "$.after[?value(1) == 1]",
+            "$.after[?length() == 1]",
+            "$.after[?match(@.a)]",
+            "$.after[?match(@.a, 'x', 'y')]",
+            "$.after[?!length(@.a)]",
+            "$.after[?length(@.a == 1) > 1]",
+            "$.after[?match(@.a[*], 'x')]",
+            "$.after[?@.a][",
+            "$.after]",
+            "$.after(@.a)",
+            "$after.a",
+            " $.after.a",
+            "$.after[1:2:3:4]",
+            "$.after[1:a]",
+            "$.after[::01]",
+        ] {
+            assert!(Query::parse(text).is_err(), "{text} is accepted");
+        }
+    }
+
+    #[test]
+    fn escapes_stand_for_their_characters() {
+        for (text, name) in [
+            ("$['it\\'s']", "it's"),
+            ("$[\"say \\\"x\\\"\"]", "say \"x\""),
+            ("$['\\u00e4\\n']", "ä\n"),
+            ("$['\\uD83D\\uDE00']", "😀"),
+            ("$['a\\\\b/\\/']", "a\\b//"),
+        ] {
+            let query = Query::parse_plain(text).unwrap();
+            assert_eq!(&*query.path().steps[0].text, name, "{text}");
+        }
+    }
+
+    #[test]
     fn a_query_knows_its_root_and_its_singular_prefix() {
         let query = Query::parse("$.after.items[2].tags[?@ == $.key._id]").unwrap();
         assert_eq!((query.root(), query.is_singular(), query.path().steps.len()), (Root::After, false, 3));
         assert_eq!(query.roots(), [Root::After, Root::Key]);
         assert!(Query::parse("$.before.a['b.c'][0]").unwrap().is_singular());
+        assert!(Query::parse("$.after.items[-1].sku").unwrap().is_singular());
+        assert!(!Query::parse("$.after.items[0,1]").unwrap().is_singular());
         assert_eq!(Query::parse("$").unwrap().root(), Root::Whole);
         assert_eq!(Query::parse_plain("$.store.book[0]").unwrap().path().steps.len(), 3);
     }

@@ -24,9 +24,9 @@ pub struct Query {
     pub text: String,
     /// What it starts from.
     root: Root,
-    /// The steps that each select at most one node, from the root on.
+    /// The steps from the root on that need no walk: names, and indices from the start.
     path: Path,
-    /// What follows them; empty if the query is singular.
+    /// What follows them: from the first segment on that selects several nodes, or counts from an array's end.
     rest: Vec<Segment>,
 }
 
@@ -94,6 +94,11 @@ impl Query {
 
     /// True if the query selects at most one node, whatever the document.
     pub fn is_singular(&self) -> bool {
+        self.rest.iter().all(Segment::is_singular)
+    }
+
+    /// True if nothing follows the singular prefix: the query is a path of names and of indices from the start.
+    pub(super) fn is_path(&self) -> bool {
         self.rest.is_empty()
     }
 

@@ -97,6 +97,11 @@ impl Segment {
         }
     }
 
+    /// True if it selects at most one node of every node.
+    pub(in crate::rules) fn is_singular(&self) -> bool {
+        matches!(self, Self::Child(selectors) if matches!(selectors.as_slice(), [Selector::Name(_) | Selector::Index(_)]))
+    }
+
     /// Shows every query inside the segment's filters, nested ones included.
     pub(in crate::rules) fn visit_nodes<'q>(&'q self, visit: &mut dyn FnMut(&'q Nodes)) {
         for selector in self.selectors() {
@@ -152,6 +157,6 @@ impl Nodes {
 
     /// True if the query selects at most one node, whatever the document.
     pub(in crate::rules) fn is_singular(&self) -> bool {
-        self.rest.iter().all(|segment| matches!(segment, Segment::Child(selectors) if matches!(selectors.as_slice(), [Selector::Name(_) | Selector::Index(_)])))
+        self.rest.iter().all(Segment::is_singular)
     }
 }

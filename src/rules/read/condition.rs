@@ -27,12 +27,13 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Matcher> {
     }
     match &node.value {
         Value::List(nodes) => one_of_values(reader, node.span, nodes, false),
-        Value::Map(entries) if !literal::is_typed(node) => operators(reader, node.span, entries),
+        Value::Map(entries) if !literal::is_typed(node) => operators(reader, node.span, entries, false),
         _ => literal::value(reader, node).map(Matcher::Equals),
     }
 }
 
-fn operators(reader: &mut Reader<'_>, span: Span, entries: &[Entry]) -> Option<Matcher> {
+/// `around` is true inside of a mapping with `ignore_case`, unless this one says otherwise.
+fn operators(reader: &mut Reader<'_>, span: Span, entries: &[Entry], around: bool) -> Option<Matcher> {
     if entries.is_empty() {
         reader
             .error(span, codes::EMPTY, "the value matcher is empty")
@@ -41,10 +42,10 @@ fn operators(reader: &mut Reader<'_>, span: Span, entries: &[Entry]) -> Option<M
     }
     let ignore_case = match entries.iter().find(|entry| entry.key == IGNORE_CASE) {
         Some(entry) => reader.boolean(&entry.node, "`ignore_case`")?,
-        None => false,
+        None => around,
     };
     let texts = ["eq", "ne", "in", "not", "prefix", "suffix", "contains", "regex"];
-    if ignore_case && !entries.iter().any(|entry| texts.contains(&entry.key.as_str())) {
+    if ignore_case && !around && !entries.iter().any(|entry| texts.contains(&entry.key.as_str())) {
         reader
             .error(span, codes::EMPTY, "`ignore_case` has nothing to compare")
             .help("put it beside eq, ne, in, prefix, suffix, contains or regex");
@@ -90,6 +91,7 @@ fn operator(reader: &mut Reader<'_>, entry: &Entry, ignore_case: bool) -> Option
         "not" => match (&node.value, ignore_case) {
             (Value::List(nodes), true) => one_of_values(reader, node.span, nodes, true).map(not),
             (Value::Text(_), true) => equals(reader, node, true).map(not),
+            (Value::Map(inner), true) if !literal::is_typed(node) => operators(reader, node.span, inner, true).map(not),
             _ => read(reader, node).map(not),
         },
         "exists" => reader.boolean(node, "`exists`").map(Matcher::Exists),
@@ -143,7 +145,7 @@ fn one_of_values(reader: &mut Reader<'_>, span: Span, nodes: &[Node], ignore_cas
         .iter()
         .map(|node| match &node.value {
             // A list in a list is a value: an array to be equal to.
-            Value::Map(_) if !literal::is_typed(node) => read(reader, node),
+            Value::Map(inner) if !literal::is_typed(node) => operators(reader, node.span, inner, ignore_case),
             _ => equals(reader, node, ignore_case),
         })
         .collect();
@@ -198,7 +200,9 @@ fn text_match(text: &str, ignore_case: bool) -> TextMatch {
 
 fn regex(reader: &mut Reader<'_>, node: &Node, ignore_case: bool) -> Option<Matcher> {
     let text = reader.text(node, "`regex`")?;
-    match regex::RegexBuilder::new(text).case_insensitive(ignore_case).build() {
+    match regex::Regex::new(text) {
+        // Not an option of the builder: it would not show in the pattern, by which rules are compared.
+        Ok(regex) if ignore_case => Some(Matcher::Regex(regex::Regex::new(&format!("(?i){text}")).unwrap_or(regex))),
         Ok(regex) => Some(Matcher::Regex(regex)),
         Err(error) => {
             // The error of a pattern is a drawing over several lines; its last line says what is wrong.

@@ -2,7 +2,9 @@
 
 use bson::Bson;
 
+use crate::change::value::{Numbers, equal};
 use crate::rules::ast::{Transition, When};
+use crate::rules::text::raw;
 use crate::rules::{Comparison, FieldPath, Matcher};
 
 /// False if surely no value (nor a missing one) matches.
@@ -130,10 +132,7 @@ fn only_missing(matcher: &Matcher) -> bool {
 }
 
 fn same(a: &Bson, b: &Bson) -> bool {
-    match (number(a), number(b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b,
-    }
+    equal(raw(a).as_raw_bson_ref(), raw(b).as_raw_bson_ref(), Numbers::ByValue)
 }
 
 /// The number, where it has an exact double. Decimals and large whole numbers are left alone: a missed contradiction is
@@ -208,6 +207,7 @@ mod tests {
             vec![Matcher::OneOf(vec![equals(1), equals(2)]), not(equals(1))],
             vec![Matcher::Exists(false), not(equals(1))],
             vec![equals(1), Matcher::Equals(Bson::Double(1.0))],
+            vec![equals(1), Matcher::Equals(Bson::Decimal128("1.0".parse().unwrap()))],
         ];
         for all in possible {
             assert!(matcher_can_hold(&Matcher::All(all.clone())), "{all:?}");

@@ -17,7 +17,16 @@ pub(super) fn data(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
             .help("write {orderId: $.key._id}, or a path to a document such as $.after");
         return None;
     }
-    value(reader, node)
+    let template = value(reader, node)?;
+    if let Template::Literal(value) = &template
+        && !matches!(value, Bson::Document(_))
+    {
+        reader
+            .error(node.span, codes::WRONG_TYPE, "`data` must be a mapping of fields, not a single value")
+            .help("write the name of a field in front: {total: {literal: 10}}");
+        return None;
+    }
+    Some(template)
 }
 
 /// Reads a text with queries in braces, or a single path: `key` and `subject`.
@@ -87,6 +96,7 @@ fn map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Templa
     {
         return path_with_options(reader, node, entries, path);
     }
+    looks_like_options(reader, node, entries);
     let fields: Vec<_> = entries
         .iter()
         .map(|entry| {
@@ -101,6 +111,18 @@ fn map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Templa
         })
         .collect();
     fields.into_iter().collect::<Option<_>>().map(Template::Map)
+}
+
+/// `{path: note, default: ""}` are two fields, but hardly meant as such.
+fn looks_like_options(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) {
+    let Some(Value::Text(path)) = node.get("path").map(|path| &path.value) else { return };
+    let are_options = entries.iter().all(|entry| matches!(entry.key.as_str(), "path" | "default" | "required"));
+    if are_options && entries.len() > 1 {
+        let span = node.get("path").map_or(node.span, |path| path.span);
+        reader
+            .warning(span, codes::TAKEN_AS_TEXT, format!("{path:?} is taken as plain text, in a field named \"path\""))
+            .help(format!("for the value at a path, write \"$.after.{path}\""));
+    }
 }
 
 fn path_with_options(reader: &mut Reader<'_>, node: &Node, entries: &[Entry], path: &str) -> Option<Template> {

@@ -1,0 +1,273 @@
+//! Random rules on random changes: the index misses no rule, and who knows less of a change never gets another answer.
+
+use std::sync::Arc;
+
+use bson::{Bson, Document, RawDocumentBuf, bson, doc};
+use proptest::prelude::*;
+
+use super::ast::{Direction, Operations, Rule, Transition, When, Where};
+use super::examples::{WrittenChange, WrittenDescription};
+use super::rule::{CompiledRule, Names};
+use super::sample::{field, rule};
+use super::view::View;
+use super::{Comparison, Matcher, Outcome, Query, RuleSet};
+use crate::change::{Batch, Entry, Operation};
+use crate::event::Evidence;
+
+/// The name `x.y` has a dot in it; nothing is nested in an `x`, since a description alone does not always tell the two apart.
+const PATHS: [&str; 12] = ["a", "b", "c", "a.a", "a.b", "a.0", "b.1", "b.1.a", "[\"x.y\"]", "x.y", "x", "a.b.a"];
+const QUERIES: [&str; 16] = [
+    "$.after.a",
+    "$.before.a",
+    "$.after.a.b",
+    "$.before.b[0]",
+    "$.after.b[-1]",
+    "$.after.b[*]",
+    "$.before.a.*",
+    "$.after['x.y']",
+    "$.after.b[?@.a == $.before.c]",
+    "$.after..a",
+    "$.after",
+    "$.before.c",
+    "$.after.c",
+    "$.key._id",
+    "$.change.operation",
+    "$.after.b[1].a",
+];
+
+fn value() -> impl Strategy<Value = Bson> {
+    let leaf = prop_oneof![
+        1 => Just(Bson::Null),
+        4 => (0_i32..3).prop_map(Bson::from),
+        2 => prop::sample::select(vec!["x", "update"]).prop_map(Bson::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Bson::Array),
+            prop::collection::btree_map(prop::sample::select(vec!["a", "b", "0"]), inner, 0..3).prop_map(|fields| {
+                Bson::Document(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+            }),
+        ]
+    })
+}
+
+fn document() -> impl Strategy<Value = Document> {
+    prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c", "x.y"]), value(), 0..4).prop_map(|fields| {
+        let mut document = doc! {"_id": 1};
+        document.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        document
+    })
+}
+
+fn matcher() -> impl Strategy<Value = Matcher> {
+    let leaf = prop_oneof![
+        6 => value().prop_map(Matcher::Equals),
+        1 => any::<bool>().prop_map(Matcher::Exists),
+        2 => (0_i32..3).prop_map(|number| Matcher::Compare(Comparison::Greater, number.into())),
+        1 => Just(Matcher::Type(vec!["object".to_owned(), "array".to_owned()])),
+    ];
+    leaf.prop_recursive(2, 4, 2, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..3).prop_map(Matcher::OneOf),
+            prop::collection::vec(inner.clone(), 1..3).prop_map(Matcher::All),
+            inner.prop_map(|inner| Matcher::Not(Box::new(inner))),
+        ]
+    })
+}
+
+fn transition() -> impl Strategy<Value = Transition> {
+    let direction = || prop::sample::select(vec![Direction::Up, Direction::Down]);
+    prop_oneof![
+        Just(Transition::Changed),
+        Just(Transition::Unchanged),
+        Just(Transition::Appears),
+        Just(Transition::Disappears),
+        (prop::option::of(matcher()), prop::option::of(matcher()))
+            .prop_map(|(from, to)| Transition::Becomes { from, to }),
+        direction().prop_map(|direction| Transition::Moves { direction, by: None, by_percent: None }),
+        (direction(), 0_i32..3).prop_map(|(direction, bound)| Transition::Crosses(direction, bound.into())),
+    ]
+}
+
+fn when() -> impl Strategy<Value = When> {
+    let leaf = (prop::sample::select(PATHS.to_vec()), transition()).prop_map(|(path, how)| field(path, how));
+    leaf.prop_recursive(2, 4, 2, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..3).prop_map(When::All),
+            prop::collection::vec(inner, 1..3).prop_map(When::Any),
+        ]
+    })
+}
+
+fn filter() -> impl Strategy<Value = Where> {
+    let query = || prop::sample::select(QUERIES.to_vec()).prop_map(|text| Query::parse(text).unwrap());
+    let one = prop_oneof![
+        (query(), matcher()).prop_map(|(query, matcher)| Where::Matches(query, matcher)),
+        query().prop_map(Where::Exists),
+    ];
+    prop::collection::vec(one, 1..3).prop_map(Where::All)
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let one = (prop::option::of(when()), prop::option::of(filter()));
+    prop::collection::vec(one, 1..6).prop_map(|conditions| {
+        let named = |(number, (when, filter)): (usize, _)| Rule {
+            operations: Operations { insert: true, update: true, delete: true },
+            when,
+            filter,
+            ..rule(&number.to_string())
+        };
+        conditions.into_iter().enumerate().map(named).collect()
+    })
+}
+
+/// What the server may say of an update instead of its finest paths: whole top-level values, and arrays cut short.
+fn coarse(before: &Document, after: &Document) -> WrittenDescription {
+    let mut description = WrittenDescription::default();
+    for (name, new) in after.iter().filter(|(name, new)| before.get(name) != Some(new)) {
+        match (before.get(name), new) {
+            (Some(Bson::Array(old)), Bson::Array(new)) if old.starts_with(new) => {
+                description.truncated.push((name.clone(), new.len() as i32));
+            }
+            _ => {
+                description.updated.insert(name, new);
+            }
+        }
+    }
+    description.removed = before.keys().filter(|name| !after.contains_key(name)).cloned().collect();
+    description.disambiguated = doc! {"x.y": ["x.y"]};
+    description
+}
+
+fn changes() -> impl Strategy<Value = WrittenChange> {
+    let operation = prop::sample::select(vec![
+        Operation::Insert,
+        Operation::Update,
+        Operation::Update,
+        Operation::Update,
+        Operation::Replace,
+        Operation::Delete,
+    ]);
+    // Mostly only a part of a document changes.
+    let pair = (document(), document(), any::<bool>()).prop_map(|(before, new, is_part)| {
+        let mut after = if is_part { before.clone() } else { Document::new() };
+        after.extend(new);
+        (before, after)
+    });
+    (operation, pair, any::<bool>()).prop_map(|(operation, (before, after), is_coarse)| WrittenChange {
+        operation,
+        database: "shop".to_owned(),
+        collection: "orders".to_owned(),
+        key: doc! {"_id": 1},
+        description: Some(coarse(&before, &after)).filter(|_| is_coarse),
+        before: Some(before).filter(|_| operation != Operation::Insert),
+        after: Some(after).filter(|_| operation != Operation::Delete),
+    })
+}
+
+/// The same change as it comes where images are not kept: what it is, and what is left of it.
+fn with_less(whole: &WrittenChange) -> Vec<WrittenChange> {
+    let mut computed = WrittenChange { description: whole.description.clone(), ..whole.clone() };
+    if whole.operation == Operation::Update && computed.description.is_none() {
+        computed.description = Some(description_of(whole));
+    }
+    let no_before = WrittenChange { before: None, ..computed.clone() };
+    let no_after = WrittenChange { after: None, ..computed.clone() };
+    match whole.operation {
+        Operation::Insert => Vec::new(),
+        Operation::Replace | Operation::Delete => vec![no_before],
+        Operation::Update => vec![WrittenChange { after: None, ..no_before.clone() }, no_before, no_after],
+    }
+}
+
+/// The finest description, as the encoded change holds it.
+fn description_of(change: &WrittenChange) -> WrittenDescription {
+    let encoded = Document::try_from(&*change.encode(0, false).unwrap()).unwrap();
+    let description = encoded.get_document("updateDescription").unwrap();
+    let removed = description.get_array("removedFields").unwrap();
+    WrittenDescription {
+        updated: description.get_document("updatedFields").unwrap().clone(),
+        removed: removed.iter().filter_map(Bson::as_str).map(str::to_owned).collect(),
+        truncated: Vec::new(),
+        disambiguated: description.get_document("disambiguatedPaths").cloned().unwrap_or_default(),
+    }
+}
+
+/// What a rule says of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Yes(Evidence),
+    No,
+    Unknown,
+}
+
+fn answers(count: usize, outcome: &Outcome) -> Vec<Answer> {
+    let mut answers = vec![Answer::No; count];
+    for event in &outcome.events {
+        answers[event.rule.parse::<usize>().unwrap()] = Answer::Yes(event.evidence);
+    }
+    for undecided in &outcome.undecided {
+        answers[undecided.rule.parse::<usize>().unwrap()] = Answer::Unknown;
+    }
+    answers
+}
+
+/// The answers with the index, and those of each rule asked on its own.
+fn asked(rules: &[Rule], change: &WrittenChange) -> (Vec<Answer>, Vec<Answer>) {
+    let document: RawDocumentBuf = change.encode(0, false).unwrap();
+    let batch = Batch::from_documents([&*document], None);
+    let Ok(Entry::Change(change)) = batch.entries().next().unwrap() else { panic!("no change") };
+    let mut with_index = Outcome::default();
+    RuleSet::compile(rules.to_vec()).apply(&change, &mut with_index);
+    let mut one_by_one = Outcome::default();
+    let view = View::new(&change);
+    let (database, collection) = (Arc::from("shop"), Arc::from("orders"));
+    let names = Names { database: &database, collection: &collection };
+    for rule in rules {
+        CompiledRule::new(rule).apply(&view, &names, &mut 0, &mut one_by_one);
+    }
+    (answers(rules.len(), &with_index), answers(rules.len(), &one_by_one))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_index_misses_no_rule_and_less_knowledge_gives_no_other_answer(rules in rules(), change in changes()) {
+        let (with_index, truth) = asked(&rules, &change);
+        prop_assert_eq!(&with_index, &truth);
+        for known in &truth {
+            prop_assert!(matches!(known, Answer::No | Answer::Yes(Evidence::Exact)), "{known:?} with both images");
+        }
+        for less in with_less(&change) {
+            let (with_index, guessed) = asked(&rules, &less);
+            prop_assert_eq!(&with_index, &guessed, "{:?}", &less);
+            for (number, (guess, truth)) in guessed.iter().zip(&truth).enumerate() {
+                let agrees = match guess {
+                    Answer::Unknown => true,
+                    Answer::No => *truth == Answer::No,
+                    Answer::Yes(_) => *truth != Answer::No,
+                };
+                prop_assert!(agrees, "rule {number} of {less:?}: {guess:?}, in truth {truth:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_alternative_on_stronger_evidence_counts() {
+    let either = Rule {
+        when: Some(When::Any(vec![field("a", Transition::Changed), field("b", Transition::Unchanged)])),
+        ..rule("0")
+    };
+    let change = WrittenChange {
+        operation: Operation::Update,
+        database: "shop".to_owned(),
+        collection: "orders".to_owned(),
+        key: doc! {"_id": 1},
+        before: None,
+        after: None,
+        description: Some(WrittenDescription { updated: doc! {"a": bson!(1)}, ..WrittenDescription::default() }),
+    };
+    assert_eq!(asked(&[either], &change).0, [Answer::Yes(Evidence::Exact)]);
+}
