@@ -52,7 +52,7 @@ fn value() -> impl Strategy<Value = Bson> {
 }
 
 fn document() -> impl Strategy<Value = Document> {
-    prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c", "x.y"]), value(), 0..4).prop_map(|fields| {
+    prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c", "x.y"]), value(), 1..5).prop_map(|fields| {
         let mut document = doc! {"_id": 1};
         document.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
         document
@@ -61,7 +61,8 @@ fn document() -> impl Strategy<Value = Document> {
 
 fn matcher() -> impl Strategy<Value = Matcher> {
     let leaf = prop_oneof![
-        6 => value().prop_map(Matcher::Equals),
+        6 => (0_i32..3).prop_map(|number| Matcher::Equals(number.into())),
+        2 => value().prop_map(Matcher::Equals),
         1 => any::<bool>().prop_map(Matcher::Exists),
         2 => (0_i32..3).prop_map(|number| Matcher::Compare(Comparison::Greater, number.into())),
         1 => Just(Matcher::Type(vec!["object".to_owned(), "array".to_owned()])),
@@ -110,7 +111,7 @@ fn filter() -> impl Strategy<Value = Where> {
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let one = (prop::option::of(when()), prop::option::of(filter()));
-    prop::collection::vec(one, 1..6).prop_map(|conditions| {
+    prop::collection::vec(one, 4..10).prop_map(|conditions| {
         let named = |(number, (when, filter)): (usize, _)| Rule {
             operations: Operations { insert: true, update: true, delete: true },
             when,
