@@ -124,6 +124,29 @@ impl Check {
         }
     }
 
+    /// The answer for a document or an array of which nothing else is known, if there is one.
+    pub(super) fn of_container(&self) -> Option<bool> {
+        match self {
+            Self::Equals(RawBson::Document(_) | RawBson::Array(_), _) => None,
+            Self::Exists(wanted) => Some(*wanted),
+            Self::Not(check) => check.of_container().map(|holds| !holds),
+            Self::OneOf(checks) => of_containers(checks, true),
+            Self::All(checks) => of_containers(checks, false),
+            Self::Type(names) => {
+                let has = |element| names.contains(&TypeName::One(element));
+                let (document, array) = (has(ElementType::EmbeddedDocument), has(ElementType::Array));
+                (document == array).then_some(document)
+            }
+            Self::Equals(..)
+            | Self::Compare(..)
+            | Self::Prefix(_)
+            | Self::Suffix(_)
+            | Self::Contains(_)
+            | Self::Text(_)
+            | Self::Regex(_) => Some(false),
+        }
+    }
+
     /// True if an exact share `part / whole` matches; `whole` is above 0.
     pub(super) fn matches_share(&self, part: &Exact, whole: &Exact) -> bool {
         match self {
@@ -140,6 +163,15 @@ impl Check {
             }
         }
     }
+}
+
+/// The joint answer, where one `decisive` answer decides.
+fn of_containers(checks: &[Check], decisive: bool) -> Option<bool> {
+    let answers = || checks.iter().map(Check::of_container);
+    if answers().any(|answer| answer == Some(decisive)) {
+        return Some(decisive);
+    }
+    answers().all(|answer| answer.is_some()).then_some(!decisive)
 }
 
 fn share_order(part: &Exact, whole: &Exact, with: &RawBson) -> Option<Ordering> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ast::{self, Operations, Transition, When};
+use super::check::Check;
 use super::condition::Condition;
 use super::guard::Guard;
 use super::path::Path;
@@ -11,6 +12,7 @@ use super::query::{Root, Start};
 use super::view::{Known, Truth, View, root_path};
 use super::{FailedEvent, ImageNeeds, NamespacePattern, Outcome, Query, TextTemplate, Undecided, UnknownReason, text};
 use crate::change::Operation;
+use crate::change::value::Numbers;
 use crate::event::{Event, EventId, EventOrigin, Evidence};
 
 /// A compiled rule.
@@ -213,10 +215,12 @@ impl Reads {
             Transition::Unchanged => {}
             Transition::Becomes { from, to } => {
                 self.before |= from.is_some();
-                if to.is_some() {
-                    self.after.push(path.clone());
+                let Some(to) = to else { return self.written.push(path) };
+                // Of a whole document the description may tell only what was written in it.
+                if Check::new(to, Numbers::ByValue).of_container().is_some() {
+                    self.written.push(path.clone());
                 }
-                self.written.push(path);
+                self.after.push(path);
             }
             Transition::Appears | Transition::Disappears | Transition::Moves { .. } | Transition::Crosses(..) => {
                 self.before = true;
@@ -469,6 +473,8 @@ mod tests {
         assert_eq!(needs(Rule { data: with("$"), ..rule("R") }), [true, true, true]);
         assert_eq!(needs(Rule { data: with("$.after.total"), ..on_insert(rule("R")) }), [false, false, false]);
         assert_eq!(needs(rule_where("$.after.items[?@.x == $.before.y]", equals(1))), [true, true, true]);
+        let whole = becomes(None, Some(bson!({"city": "Ulm"})));
+        assert_eq!(needs(rule_when("address", whole)), [false, true, true]);
         let any = When::Any(vec![field("a", becomes(None, Some(bson!(1)))), field("b", Transition::Changed)]);
         assert_eq!(needs(Rule { when: Some(any), ..rule("R") }), [false, true, true]);
     }

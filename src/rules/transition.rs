@@ -55,6 +55,16 @@ impl Move {
             *evidence = (*evidence).max(how);
             truth
         };
+        // Something below the path was written: the value is a document or an array, whatever else is in it.
+        let is_container = matches!(mention, Some(Mention::Below));
+        let now = |evidence: &mut Evidence,
+                   of_container: Option<bool>,
+                   holds: &dyn Fn(Option<RawBsonRef<'_>>) -> bool| {
+            match (known(after(), evidence, holds), of_container.filter(|_| is_container)) {
+                (Truth::Unknown(_), Some(answer)) => answer.into(),
+                (answer, _) => answer,
+            }
+        };
         let empty = |value: Option<RawBsonRef<'_>>| {
             value.is_none_or(|value| matches!(value, RawBsonRef::Null | RawBsonRef::Undefined))
         };
@@ -62,17 +72,18 @@ impl Move {
             Self::Changed => differs(evidence),
             Self::Unchanged => differs(evidence).negated(),
             // What the value is now is cheaper to know than what it was, so it is asked first.
-            Self::Appears => both(known(after(), evidence, |value| !empty(value)), || known(before(), evidence, empty)),
+            Self::Appears => {
+                both(now(evidence, Some(true), &|value| !empty(value)), || known(before(), evidence, empty))
+            }
             Self::Disappears => {
-                both(known(after(), evidence, empty), || known(before(), evidence, |value| !empty(value)))
+                both(now(evidence, Some(false), &empty), || known(before(), evidence, |value| !empty(value)))
             }
             Self::Becomes { from, to } => {
-                let passes = |check: &Option<Check>, fact: Fact<'_>, evidence: &mut Evidence| match check {
-                    Some(check) => known(fact, evidence, |value| check.matches(value)),
-                    None => Truth::True,
-                };
                 let now = match to {
-                    Some(_) => passes(to, after(), evidence),
+                    Some(check) => {
+                        let of_container = if is_container { check.of_container() } else { None };
+                        now(evidence, of_container, &|value| check.matches(value))
+                    }
                     None => Truth::True,
                 };
                 if now == Truth::False {
@@ -81,10 +92,11 @@ impl Move {
                 let changed = differs(evidence);
                 let moved = both(now, || changed);
                 match from {
-                    Some(_) => both(moved, || passes(from, before(), evidence)),
+                    Some(check) => both(moved, || known(before(), evidence, |value| check.matches(value))),
                     None => moved,
                 }
             }
+            Self::Moves { .. } | Self::Crosses(..) if is_container => Truth::False,
             Self::Moves { direction, by, by_percent } => pair(before, after, evidence, |before, after| {
                 moved(before, after, *direction, by.as_ref(), by_percent.as_ref())
             }),
@@ -303,6 +315,30 @@ mod tests {
             assert_eq!(answer(&rule_when("status", transition.clone()), &paid), wanted, "{transition:?}");
             let untouched = if matches!(transition, Transition::Unchanged) { "exact" } else { "no" };
             assert_eq!(answer(&rule_when("other", transition), &paid), untouched);
+        }
+    }
+
+    #[test]
+    fn a_value_with_something_written_below_is_a_document_or_an_array() {
+        let inside = update(doc! {"address.city": "Ulm"}, &[]);
+        let before = with_images(inside.clone(), Some(doc! {"address": {"city": "Graz"}}), None);
+        let to = |matcher| Transition::Becomes { from: None, to: Some(matcher) };
+        let typed = |names: &[&str]| to(Matcher::Type(names.iter().map(ToString::to_string).collect()));
+        for (transition, without_image, with_before) in [
+            (becomes(None, Some(bson!("paid"))), "no", "no"),
+            (to(Matcher::Exists(true)), "delta", "exact"),
+            (to(Matcher::Not(Box::new(Matcher::Equals(bson!("paid"))))), "delta", "exact"),
+            (typed(&["object", "array"]), "delta", "exact"),
+            (typed(&["object"]), "no_post_image", "no_post_image"),
+            (becomes(None, Some(bson!({"city": "Ulm"}))), "no_post_image", "no_post_image"),
+            (Transition::Appears, "no_pre_image", "no"),
+            (Transition::Disappears, "no", "no"),
+            (moves(Direction::Up), "no", "no"),
+            (Transition::Crosses(Direction::Up, bson!(5)), "no", "no"),
+        ] {
+            let rule = rule_when("address", transition.clone());
+            assert_eq!(answer(&rule, &inside), without_image, "{transition:?}");
+            assert_eq!(answer(&rule, &before), with_before, "{transition:?}");
         }
     }
 
