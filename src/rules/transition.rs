@@ -81,7 +81,7 @@ impl Move {
             Self::Becomes { from, to } => {
                 let now = match to {
                     Some(check) => {
-                        let of_container = if is_container { check.of_container() } else { None };
+                        let of_container = is_container.then(|| check.of_container()).flatten();
                         now(evidence, of_container, &|value| check.matches(value))
                     }
                     None => Truth::True,
@@ -89,8 +89,7 @@ impl Move {
                 if now == Truth::False {
                     return Truth::False;
                 }
-                let changed = differs(evidence);
-                let moved = both(now, || changed);
+                let moved = both(now, || differs(evidence));
                 match from {
                     Some(check) => both(moved, || known(before(), evidence, |value| check.matches(value))),
                     None => moved,
