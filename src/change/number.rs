@@ -94,8 +94,17 @@ impl Number {
 
     /// The order of two numbers by value. NaN equals NaN and is less than every other number, as in MongoDB's sort order.
     pub fn compare(self, other: Self) -> Ordering {
-        if let (Self::Integer(left), Self::Integer(right)) = (self, other) {
-            return left.cmp(&right);
+        // Whole numbers up to 2^53 are doubles as they are; only what is left needs the long way.
+        let double = |number: i64| (number.unsigned_abs() <= 1 << 53).then_some(number as f64);
+        let quick = match (self, other) {
+            (Self::Integer(left), Self::Integer(right)) => return left.cmp(&right),
+            (Self::Double(left), Self::Double(right)) => left.partial_cmp(&right),
+            (Self::Integer(left), Self::Double(right)) => double(left).and_then(|left| left.partial_cmp(&right)),
+            (Self::Double(left), Self::Integer(right)) => double(right).and_then(|right| left.partial_cmp(&right)),
+            _ => None,
+        };
+        if let Some(order) = quick {
+            return order;
         }
         compare_forms(self.form(), other.form())
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use bson::{Bson, RawBsonRef, RawDocument};
+use foldhash::fast::RandomState;
 
 use super::ast::{Transition, When, Where};
 use super::path::Path;
@@ -76,13 +77,16 @@ fn values(matcher: &Matcher) -> Option<Vec<Value>> {
     }
 }
 
+/// A map from names; names are short, and looked up for every change.
+pub(super) type ByName<T> = HashMap<Box<str>, T, RandomState>;
+
 /// Rules of one field, by the value that they wait for.
 #[derive(Debug, Default)]
 pub(super) struct ByValue {
     /// Rules that do not wait for one.
     any: Vec<usize>,
-    texts: HashMap<Box<str>, Vec<usize>>,
-    integers: HashMap<i64, Vec<usize>>,
+    texts: ByName<Vec<usize>>,
+    integers: HashMap<i64, Vec<usize>, RandomState>,
 }
 
 impl ByValue {
@@ -122,7 +126,7 @@ pub(super) struct ByField {
     /// Rules that wait for no value of a field.
     any: Vec<usize>,
     all: Vec<usize>,
-    fields: HashMap<Box<str>, ByValue>,
+    fields: ByName<ByValue>,
 }
 
 impl ByField {

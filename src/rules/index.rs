@@ -1,12 +1,11 @@
 //! Which rules may fire on a change: namespace, operation, touched top-level field. What the rules of other fields and other
 //! collections are costs nothing.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bson::{RawBsonRef, RawDocument};
 
-use super::guard::{ByField, ByValue};
+use super::guard::{ByField, ByName, ByValue};
 use super::namespace::NamespaceMatcher;
 use super::rule::CompiledRule;
 use super::{ImageNeeds, NamespacePattern};
@@ -16,7 +15,7 @@ use crate::change::{Change, Image, Operation};
 /// How many collections that only globs name are remembered. Past it all are forgotten and learnt anew.
 const REMEMBERED_COUNT_MAX: usize = 10_000;
 
-type ByNames<T> = HashMap<Box<str>, HashMap<Box<str>, T>>;
+type ByNames<T> = ByName<ByName<T>>;
 
 /// Finds the rules of a collection.
 #[derive(Debug, Default)]
@@ -46,7 +45,7 @@ pub(super) struct Candidates {
     /// The rules that may fire on an update whatever it touches.
     update: Vec<usize>,
     /// The rules that fire on an update only if it touches a field, by the field's name.
-    update_by_field: HashMap<Box<str>, ByValue>,
+    update_by_field: ByName<ByValue>,
     /// All of those in `update_by_field`.
     update_if_touched: Vec<usize>,
 }
@@ -55,7 +54,7 @@ impl NamespaceIndex {
     pub(super) fn new(rules: &[CompiledRule]) -> Self {
         let mut index = Self::default();
         let mut exact: Vec<&NamespacePattern> = Vec::new();
-        let mut by_exact: ByNames<Vec<usize>> = HashMap::new();
+        let mut by_exact: ByNames<Vec<usize>> = ByNames::default();
         for (number, rule) in rules.iter().enumerate() {
             for pattern in &rule.collections {
                 if pattern.is_exact() {
@@ -127,7 +126,7 @@ impl Candidates {
             insert: ByField::default(),
             delete: ByField::default(),
             update: Vec::new(),
-            update_by_field: HashMap::new(),
+            update_by_field: ByName::default(),
             update_if_touched: Vec::new(),
         };
         for &number in numbers {

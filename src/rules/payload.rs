@@ -132,7 +132,7 @@ impl TextTemplate {
 }
 
 fn map(fields: &[(CString, Payload)], view: &View<'_>, evidence: &mut Evidence) -> Result<RawDocumentBuf, Missing> {
-    let mut document = RawDocumentBuf::new();
+    let mut document = with_room();
     for (name, payload) in fields {
         let name: &CStr = name;
         match payload.give(view, evidence)? {
@@ -142,6 +142,14 @@ fn map(fields: &[(CString, Payload)], view: &View<'_>, evidence: &mut Evidence) 
         }
     }
     Ok(document)
+}
+
+/// An empty document with memory for a payload of the common size.
+fn with_room() -> RawDocumentBuf {
+    const EMPTY: [u8; 5] = [5, 0, 0, 0, 0];
+    let mut bytes = Vec::with_capacity(192);
+    bytes.extend_from_slice(&EMPTY);
+    RawDocumentBuf::from_bytes(bytes).unwrap_or_default()
 }
 
 enum Selected<'v> {
@@ -182,7 +190,8 @@ fn selected<'v>(query: &Query, view: &'v View<'_>, evidence: &mut Evidence) -> S
 
 /// The text of a template; nothing if a value in it is missing or not known.
 pub(super) fn text_of(template: &TextTemplate, view: &View<'_>, evidence: &mut Evidence) -> Option<String> {
-    let mut out = String::new();
+    // Most subjects and keys are a word and an id.
+    let mut out = String::with_capacity(40);
     for part in &template.parts {
         match part {
             TextPart::Text(text) => out.push_str(text),

@@ -123,8 +123,12 @@ impl CompiledRule {
         }
         let change = view.change;
         let time = change.cluster_time;
-        let sequence =
-            format!("{:08x}{:08x}{:06x}{:04x}", time.seconds, time.increment, change.operation_index, number);
+        let mut sequence = String::with_capacity(26);
+        text::write_hex(&mut sequence, &time.seconds.to_be_bytes());
+        text::write_hex(&mut sequence, &time.increment.to_be_bytes());
+        // Three bytes are enough for the operations of one transaction.
+        text::write_hex(&mut sequence, &change.operation_index.min(0xff_ffff).to_be_bytes()[1..]);
+        text::write_hex(&mut sequence, &number.to_be_bytes());
         *number = number.saturating_add(1);
         outcome.events.push(Event {
             id,

@@ -29,7 +29,10 @@ fn write_scalar(out: &mut String, value: RawBsonRef<'_>) {
         RawBsonRef::Double(number) => write!(out, "{number}"),
         RawBsonRef::Decimal128(number) => write!(out, "{number}"),
         RawBsonRef::Boolean(truth) => write!(out, "{truth}"),
-        RawBsonRef::ObjectId(id) => write!(out, "{id}"),
+        RawBsonRef::ObjectId(id) => {
+            write_hex(out, &id.bytes());
+            Ok(())
+        }
         RawBsonRef::Timestamp(time) => write!(out, "{}.{}", time.time, time.increment),
         RawBsonRef::DateTime(date) => match date.try_to_rfc3339_string() {
             Ok(text) => write!(out, "{text}"),
@@ -121,6 +124,15 @@ fn write_quoted(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Appends bytes as lower-case hexadecimal digits; several times as fast as a formatter.
+pub(super) fn write_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
 fn write_base64(out: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for chunk in bytes.chunks(3) {
@@ -135,7 +147,7 @@ fn write_base64(out: &mut String, bytes: &[u8]) {
 
 /// A document key as text: the value of `_id`, or, with several fields, the whole as compact JSON.
 pub(super) fn key(key: &bson::RawDocument) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(24);
     let mut fields = key.iter().flatten();
     match (fields.next(), fields.next()) {
         (Some((_, only)), None) => write(&mut text, only),
