@@ -86,17 +86,43 @@ impl Batch {
         self.looked_up.extend(indexes.iter().map(|index| (*index, look_up.clone())));
     }
 
+    /// Keeps the first `count` changes and gives the rest, if there is one; no document is copied. Documents that were looked up
+    /// must belong to the changes that are kept.
+    ///
+    /// The position after what is kept is that of its last change; absent if that is none, or has no token.
+    pub fn split_off(&mut self, count: usize) -> Option<Self> {
+        if count == 0 || count >= self.documents.len() {
+            return None;
+        }
+        let documents = self.documents.split_off(count);
+        let end = match self.entries().last() {
+            Some(Ok(Entry::Change(change))) => change.token.map(|token| Position::after(token, change.cluster_time)),
+            _ => None,
+        };
+        Some(Self::new(self.bytes.clone(), documents, std::mem::replace(&mut self.end, end)))
+    }
+
+    /// The bytes of the documents that were looked up.
+    pub fn looked_up_byte_count(&self) -> usize {
+        self.looked_up_byte_count
+    }
+
     /// Every entry in order. An entry that cannot be decoded is an error of its own; the others are not lost.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry<'_>, DecodeError>> {
-        self.documents.iter().enumerate().map(|(index, range)| {
-            let bytes = self.bytes.get(range.clone()).ok_or(DecodeError::Malformed { field: "change" })?;
-            let document = RawDocument::from_bytes(bytes).map_err(|_| DecodeError::Malformed { field: "change" })?;
-            let mut entry = decode::entry(document)?;
+        (0..self.documents.len()).filter_map(|index| self.entry(index))
+    }
+
+    /// The entry at `index`.
+    pub fn entry(&self, index: usize) -> Option<Result<Entry<'_>, DecodeError>> {
+        let range = self.documents.get(index)?.clone();
+        let document = self.bytes.get(range).and_then(|bytes| RawDocument::from_bytes(bytes).ok());
+        let decoded = document.ok_or(DecodeError::Malformed { field: "change" }).and_then(decode::entry);
+        Some(decoded.map(|mut entry| {
             if !self.looked_up.is_empty() {
                 self.add_look_up(index, &mut entry);
             }
-            Ok(entry)
-        })
+            entry
+        }))
     }
 
     fn add_look_up<'a>(&'a self, index: usize, entry: &mut Entry<'a>) {
@@ -131,5 +157,26 @@ mod tests {
         assert_eq!(batch.byte_count(), before + document.as_bytes().len());
         let is_looked_up = |entry: Result<Entry<'_>, DecodeError>| matches!(entry, Ok(Entry::Change(change)) if matches!(change.after, Image::LookedUp(_)));
         assert_eq!(batch.entries().map(is_looked_up).collect::<Vec<bool>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn a_part_ends_after_its_last_change_and_the_rest_where_the_whole_did() {
+        let change = |number: u32| {
+            rawdoc! {
+                "_id": {"_data": number.to_string()}, "operationType": "insert", "ns": {"db": "shop", "coll": "orders"},
+                "documentKey": {"_id": 1}, "fullDocument": {"_id": 1},
+                "clusterTime": bson::Timestamp { time: number, increment: 1 },
+            }
+        };
+        let changes = [change(1), change(2), change(3)];
+        let end = Some(Position::after(&rawdoc! {"_data": "end"}, crate::position::ClusterTime::default()));
+        let mut batch = Batch::from_documents(changes.iter().map(|change| &**change), end.clone());
+        assert!(batch.split_off(0).is_none());
+        assert!(batch.split_off(3).is_none());
+        let rest = batch.split_off(2).unwrap();
+        assert_eq!((batch.len(), rest.len()), (2, 1));
+        assert_eq!(batch.end.unwrap().time.seconds, 2);
+        assert_eq!(rest.end, end);
+        assert_eq!(rest.document(0).unwrap(), &*changes[2]);
     }
 }

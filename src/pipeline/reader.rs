@@ -120,15 +120,25 @@ impl Reader {
         self.metrics.source_batches.inc();
         self.metrics.source_bytes.inc_by(batch.byte_count() as u64);
         let rules = self.rules.current();
-        if !batch.is_empty() && rules.image_needs_of_all().after {
-            self.source.look_up(&mut batch, &|change| rules.wants_look_up(change)).await?;
+        let may_look_up = !batch.is_empty() && rules.image_needs_of_all().after;
+        loop {
+            // Looked-up documents may weigh much more than their changes: then a batch goes on in parts.
+            let rest = if may_look_up {
+                let done = self.source.look_up(&mut batch, &|change| rules.wants_look_up(change)).await?;
+                batch.split_off(done)
+            } else {
+                None
+            };
+            let end = batch.end.clone();
+            self.out.0.push_all([Read::Batch { batch, rules: rules.clone(), received_at_ms }]).await;
+            if let Some(end) = end {
+                self.start = Start::Resume(end);
+            }
+            match rest {
+                Some(rest) => batch = rest,
+                None => return Ok(()),
+            }
         }
-        let end = batch.end.clone();
-        self.out.0.push_all([Read::Batch { batch, rules, received_at_ms }]).await;
-        if let Some(end) = end {
-            self.start = Start::Resume(end);
-        }
-        Ok(())
     }
 
     async fn failed(&mut self, error: SourceError, backoff: &mut Backoff) -> Result<(), PipelineError> {

@@ -29,11 +29,12 @@ pub trait Source: Send {
     /// Not cancel-safe: poll it to its end in one task.
     async fn next(&mut self) -> Result<Batch, SourceError>;
 
-    /// Looks up, in as few queries as possible, the documents of those updates in `batch` that `wants` asks for and whose
-    /// document after the change is not known, and attaches what it finds.
-    async fn look_up(&mut self, batch: &mut Batch, wants: &Wants<'_>) -> Result<(), SourceError> {
-        let _ = (batch, wants);
-        Ok(())
+    /// Looks up, in few queries, the documents of those updates in `batch` that `wants` asks for and whose document after the
+    /// change is not known, and attaches what it finds. Gives the number of changes, from the first, that are done: fewer than
+    /// all where the documents together would take too much memory; the rest is for another call.
+    async fn look_up(&mut self, batch: &mut Batch, wants: &Wants<'_>) -> Result<usize, SourceError> {
+        let _ = wants;
+        Ok(batch.len())
     }
 
     /// Identifies the deployment the log belongs to (replica set or cluster), to refuse a checkpoint of another one.

@@ -240,6 +240,37 @@ async fn a_look_up_finds_documents_of_many_collections_and_tells_those_that_are_
 }
 
 #[tokio::test]
+async fn looking_up_large_documents_is_done_in_parts_of_bounded_weight() {
+    const COUNT: usize = 150;
+    let database = free_name("source");
+    let orders = orders(&database).await;
+    let mut stream = Stream::open(&uri().await, &[&format!("{database}.orders")], NO_IMAGES).await;
+    for first in (0..COUNT).step_by(25) {
+        let document = |id: usize| doc! {"_id": i32::try_from(id).unwrap(), "text": "x".repeat(500_000)};
+        orders.insert_many((first..first + 25).map(document)).await.unwrap();
+    }
+    orders.update_many(doc! {}, doc! {"$set": {"x": 1}}).await.unwrap();
+    stream.read(2 * COUNT).await;
+    let (mut looked_up, mut parts) = (0, 0);
+    for batch in std::mem::take(&mut stream.batches) {
+        let mut rest = Some(batch);
+        while let Some(mut part) = rest.take() {
+            let done = stream.source.look_up(&mut part, &|_| true).await.unwrap();
+            rest = part.split_off(done);
+            // 8 MiB, passed by the last step only: 32 documents at most.
+            assert!(part.looked_up_byte_count() < (8 << 20) + 32 * 510_000, "{}", part.looked_up_byte_count());
+            parts += usize::from(part.looked_up_byte_count() > 0);
+            for entry in part.entries() {
+                let Ok(Entry::Change(change)) = entry else { continue };
+                looked_up += usize::from(matches!(change.after, Image::LookedUp(_)));
+            }
+        }
+    }
+    assert_eq!(looked_up, COUNT);
+    assert!(parts >= 4, "{parts} parts");
+}
+
+#[tokio::test]
 async fn a_look_up_waits_for_a_server_that_has_the_changes() {
     let database = free_name("source");
     let orders = orders(&database).await;

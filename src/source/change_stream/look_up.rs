@@ -7,7 +7,7 @@ use bson::{Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc
 use futures_util::TryStreamExt;
 use mongodb::{Client, ClientSession};
 
-use crate::change::{Batch, Entry, Image, LookUp, Operation};
+use crate::change::{Batch, DecodeError, Entry, Image, LookUp, Operation};
 use crate::mongo_client::DatabaseError;
 use crate::namespace::Namespace;
 use crate::position::ClusterTime;
@@ -16,11 +16,19 @@ use crate::source::Wants;
 /// Keys per query.
 const KEYS_MAX: usize = 500;
 
-/// How many documents were found, and how many are gone.
+/// The documents looked up for one part of a batch take about this much memory, in bytes.
+const PART_BYTES_MAX: usize = 8 << 20;
+
+/// Changes of the first step, and the fewest of any: as long as nothing is known of the documents' size, little is asked for.
+const STEP_MIN: usize = 32;
+
+/// For how many changes a document was found, and for how many it is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub found: u64,
     pub gone: u64,
+    /// The documents that the changes found have, each counted once.
+    pub documents: usize,
 }
 
 /// The updates of one collection that ask for their document, by the bytes of their key.
@@ -34,29 +42,88 @@ struct Key {
     changes: Vec<usize>,
 }
 
-/// Attaches to every update that `wants` asks for the document as it is now.
-pub(super) async fn look_up(client: &Client, batch: &mut Batch, wants: &Wants<'_>) -> Result<Counts, DatabaseError> {
-    let mut counts = Counts::default();
-    let wanted = wanted(batch, wants);
-    if wanted.is_empty() {
-        return Ok(counts);
+/// Looks documents up in steps, and learns from each how large they are.
+#[derive(Debug, Default)]
+pub(super) struct Looker {
+    /// The mean size of the documents of the last step that found some, in bytes.
+    document_bytes: Option<usize>,
+}
+
+impl Looker {
+    /// Attaches to every update that `wants` asks for the document as it is now, from the first change on until the documents
+    /// weigh too much. Gives the number of changes that are done.
+    pub(super) async fn look_up(
+        &mut self,
+        client: &Client,
+        batch: &mut Batch,
+        wants: &Wants<'_>,
+        counts: &mut Counts,
+    ) -> Result<usize, DatabaseError> {
+        let wanting = wanting(batch, wants);
+        let Some(mut session) = self.session(client, batch, &wanting).await? else { return Ok(batch.len()) };
+        let mut left = wanting.as_slice();
+        while !left.is_empty() && batch.looked_up_byte_count() < PART_BYTES_MAX {
+            let (step, rest) = left.split_at(self.step().min(left.len()));
+            self.look_up_step(&mut session, batch, step, counts).await?;
+            left = rest;
+        }
+        // What no rule asks about is done as well, up to the next change that waits for its document.
+        Ok(left.first().copied().unwrap_or(batch.len()))
     }
-    let mut session = client.start_session().await.map_err(|error| DatabaseError::new(&error))?;
-    // A secondary that the URI prefers may be behind the stream: it must have the changes before it is asked.
-    if let Some(time) = newest(batch) {
-        session.advance_operation_time(time.into());
+
+    async fn session(
+        &self,
+        client: &Client,
+        batch: &Batch,
+        wanting: &[usize],
+    ) -> Result<Option<ClientSession>, DatabaseError> {
+        if wanting.is_empty() {
+            return Ok(None);
+        }
+        let mut session = client.start_session().await.map_err(|error| DatabaseError::new(&error))?;
+        // A secondary that the URI prefers may be behind the stream: it must have the changes before it is asked.
+        if let Some(time) = newest(batch) {
+            session.advance_operation_time(time.into());
+        }
+        Ok(Some(session))
     }
-    for (namespace, wanted) in wanted {
-        let mut keys = wanted.keys.into_values();
-        loop {
-            let chunk: Vec<Key> = keys.by_ref().take(KEYS_MAX).collect();
-            if chunk.is_empty() {
-                break;
-            }
-            look_up_chunk(&mut session, &namespace, chunk, batch, &mut counts).await?;
+
+    /// How many documents to ask for next, so that they fit.
+    fn step(&self) -> usize {
+        match self.document_bytes {
+            Some(bytes) => (PART_BYTES_MAX / bytes.max(1)).clamp(STEP_MIN, KEYS_MAX),
+            None => STEP_MIN,
         }
     }
-    Ok(counts)
+
+    async fn look_up_step(
+        &mut self,
+        session: &mut ClientSession,
+        batch: &mut Batch,
+        step: &[usize],
+        counts: &mut Counts,
+    ) -> Result<(), DatabaseError> {
+        let before = (batch.looked_up_byte_count(), counts.documents);
+        for (namespace, wanted) in wanted(batch, step) {
+            look_up_chunk(session, &namespace, wanted.keys.into_values().collect(), batch, counts).await?;
+        }
+        let found = counts.documents - before.1;
+        if found > 0 {
+            self.document_bytes = Some((batch.looked_up_byte_count() - before.0) / found);
+        }
+        Ok(())
+    }
+}
+
+/// The changes that wait for their document, by their place in the batch.
+fn wanting(batch: &Batch, wants: &Wants<'_>) -> Vec<usize> {
+    let waits = |entry: Result<Entry<'_>, DecodeError>| match entry {
+        Ok(Entry::Change(change)) => {
+            matches!(change.operation, Operation::Update) && matches!(change.after, Image::Unknown) && wants(&change)
+        }
+        Ok(Entry::Notice(_)) | Err(_) => false,
+    };
+    batch.entries().enumerate().filter_map(|(index, entry)| waits(entry).then_some(index)).collect()
 }
 
 /// The cluster time of the last change.
@@ -68,14 +135,10 @@ fn newest(batch: &Batch) -> Option<ClusterTime> {
     times.max()
 }
 
-fn wanted(batch: &Batch, wants: &Wants<'_>) -> HashMap<Namespace, Wanted> {
+fn wanted(batch: &Batch, step: &[usize]) -> HashMap<Namespace, Wanted> {
     let mut wanted: HashMap<Namespace, Wanted> = HashMap::new();
-    for (index, entry) in batch.entries().enumerate() {
-        let Ok(Entry::Change(change)) = entry else { continue };
-        if !matches!(change.operation, Operation::Update) || !matches!(change.after, Image::Unknown) || !wants(&change)
-        {
-            continue;
-        }
+    for &index in step {
+        let Some(Ok(Entry::Change(change))) = batch.entry(index) else { continue };
         let namespace = Namespace { database: change.database.to_owned(), collection: change.collection.to_owned() };
         let keys = &mut wanted.entry(namespace).or_default().keys;
         let new = || Key { document: change.key.to_owned(), changes: Vec::new() };
@@ -106,6 +169,7 @@ async fn look_up_chunk(
     for key in chunk {
         let candidates = id_bytes(&key.document).and_then(|id| by_id.get(&id));
         let found = candidates.and_then(|documents| documents.iter().find(|document| has_key(document, &key.document)));
+        counts.documents += usize::from(found.is_some());
         let (count, look_up) = match found {
             Some(document) => (&mut counts.found, LookUp::Found(document.clone())),
             None => (&mut counts.gone, LookUp::Gone),

@@ -58,6 +58,7 @@ pub struct ChangeStreamSource {
     /// Whether the server can cut large events: unknown until tried.
     can_split: Option<bool>,
     pace: Pace,
+    looker: look_up::Looker,
 }
 
 /// How the stream is read just now. The second and third are for a server that cannot cut large events.
@@ -102,6 +103,7 @@ impl ChangeStreamSource {
             fragments: Fragments::default(),
             can_split: None,
             pace: Pace::Full,
+            looker: look_up::Looker::default(),
         }
     }
 
@@ -370,15 +372,15 @@ impl Source for ChangeStreamSource {
         }
     }
 
-    async fn look_up(&mut self, batch: &mut Batch, wants: &Wants<'_>) -> Result<(), SourceError> {
-        let counts = look_up::look_up(&self.client, batch, wants).await.map_err(|error| self.error(error, None))?;
-        if counts.found > 0 {
-            self.metrics.look_ups.with_label_values(&["found"]).inc_by(counts.found);
+    async fn look_up(&mut self, batch: &mut Batch, wants: &Wants<'_>) -> Result<usize, SourceError> {
+        let mut counts = look_up::Counts::default();
+        let looked_up = self.looker.look_up(&self.client, batch, wants, &mut counts).await;
+        for (outcome, count) in [("found", counts.found), ("gone", counts.gone)] {
+            if count > 0 {
+                self.metrics.look_ups.with_label_values(&[outcome]).inc_by(count);
+            }
         }
-        if counts.gone > 0 {
-            self.metrics.look_ups.with_label_values(&["gone"]).inc_by(counts.gone);
-        }
-        Ok(())
+        looked_up.map_err(|error| self.error(error, None))
     }
 
     async fn deployment(&mut self) -> Result<String, SourceError> {
