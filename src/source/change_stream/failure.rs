@@ -12,6 +12,9 @@ const LOST_POSITION: [i32; 4] = [136, 260, 280, 286];
 /// `$changeStream` is only supported on replica sets.
 const NOT_A_REPLICA_SET: i32 = 40_573;
 
+/// What a router of a sharded cluster says as long as the database does not exist (a replica set waits for it in silence).
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
 /// True if the oplog does not hold the position any more.
 pub(super) fn is_lost_position(error: &DatabaseError) -> bool {
     error.code().is_some_and(|code| LOST_POSITION.contains(&code))
@@ -38,6 +41,8 @@ pub(super) fn source_error(
     match (error.class(), error.code()) {
         (_, Some(OBJECT_TOO_LARGE)) => SourceError::Oversize { position, source: error },
         (_, Some(NOT_A_REPLICA_SET)) => SourceError::Standalone,
+        // It may be made at any time, and then must be read from its first change on.
+        (_, Some(NAMESPACE_NOT_FOUND)) => SourceError::Interrupted(error),
         (ErrorClass::Unreachable, _) => SourceError::Unreachable(error),
         (ErrorClass::Interrupted, _) => SourceError::Interrupted(error),
         (ErrorClass::Authentication, _) => SourceError::Authentication(error),
