@@ -103,14 +103,12 @@ impl Looker {
         step: &[usize],
         counts: &mut Counts,
     ) -> Result<(), DatabaseError> {
-        let before = (batch.looked_up_byte_count(), counts.documents);
+        let (bytes_before, documents_before) = (batch.looked_up_byte_count(), counts.documents);
         for (namespace, wanted) in wanted(batch, step) {
             look_up_chunk(session, &namespace, wanted.keys.into_values().collect(), batch, counts).await?;
         }
-        let found = counts.documents - before.1;
-        if found > 0 {
-            self.document_bytes = Some((batch.looked_up_byte_count() - before.0) / found);
-        }
+        let bytes = batch.looked_up_byte_count() - bytes_before;
+        self.document_bytes = bytes.checked_div(counts.documents - documents_before).or(self.document_bytes);
         Ok(())
     }
 }
