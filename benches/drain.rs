@@ -333,7 +333,9 @@ async fn latency(set: &ReplicaSet, client: &Client) -> Result<(), Failure> {
         (Arc::new(Mutex::new(vec![None; count])), Arc::new(Mutex::new(vec![None; count])));
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("rules.yaml"), LATENCY_RULES)?;
-    let text = config_text(set, "now", "sinks: {out: {file: {path: events.jsonl, fsync: never}}}");
+    let path = folder.path().join("events.jsonl");
+    let sinks = format!("sinks: {{out: {{file: {{path: \"{}\", fsync: never}}}}}}", path.display());
+    let text = config_text(set, "now", &sinks);
     let file = SourceFile { name: "changeling.yaml".to_owned(), text };
     let config = config::read_text(&file, folder.path()).usable()?;
     let mut app = App::from_config(config).await?;
