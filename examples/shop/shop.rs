@@ -4,7 +4,7 @@
 //! |---|---|
 //! | customers | `{_id: "customer-7", name, email, tier: bronze / silver / gold, points}` |
 //! | products | `{_id: "tea-3", name, active, price: {amount: Decimal128, currency}}` |
-//! | stock | `{_id: "tea-3", available, lastDeliveryAt}` |
+//! | stock | `{_id: "tea-3", available, deliveries, lastDeliveryAt}` |
 //! | carts | `{_id: ObjectId, customer, status: open / checked_out, items: [{sku, qty, price}], coupon}` |
 //! | orders | `{_id: 1001, customer, status: pending / paid / shipped / delivered / cancelled / refunded, items, total, address: {street, city}, placedAt, paidAt, shippedAt, tracking, deliveredAt, cancelledAt, cancelReason, refundedAt}` |
 
@@ -79,7 +79,7 @@ impl Shop {
     }
 
     pub async fn list_product(&self, sku: &str, price_cents: i64) -> Result<()> {
-        let stock = doc! {"_id": sku, "available": STOCK_AT_START, "lastDeliveryAt": DateTime::now()};
+        let stock = doc! {"_id": sku, "available": STOCK_AT_START, "deliveries": 1, "lastDeliveryAt": DateTime::now()};
         self.collection("stock").insert_one(stock).await?;
         let price = doc! {"amount": money(price_cents), "currency": "EUR"};
         let product = doc! {"_id": sku, "name": format!("Tea {sku}"), "active": true, "price": price};
@@ -167,7 +167,10 @@ impl Shop {
 
     /// A delivery of goods.
     pub async fn replenish(&self, sku: &str) -> Result<()> {
-        let update = doc! {"$inc": {"available": STOCK_AT_START}, "$set": {"lastDeliveryAt": DateTime::now()}};
+        let update = doc! {
+            "$inc": {"available": STOCK_AT_START, "deliveries": 1},
+            "$set": {"lastDeliveryAt": DateTime::now()},
+        };
         self.collection("stock").update_one(doc! {"_id": sku}, update).await?;
         self.tally.count(Deed::StockReplenished);
         Ok(())
