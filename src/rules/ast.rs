@@ -37,6 +37,19 @@ pub struct Rule {
     pub when: Option<When>,
     /// The conditions on the state.
     pub filter: Option<Where>,
+    /// What the document must start to satisfy.
+    pub enters: Option<State>,
+    /// What the document must stop to satisfy.
+    pub leaves: Option<State>,
+    /// The array whose elements make one event each.
+    pub each: Option<Each>,
+    /// The changes of one transaction that make one event together. Such a rule has no collections, operations and conditions
+    /// of its own: its members have.
+    pub transaction: Option<Transaction>,
+    /// The group of rules of which only the first that matches a change fires, in file order.
+    pub first_of: Option<Arc<str>>,
+    /// The sinks that get the events; all where absent.
+    pub to: Option<Vec<Destination>>,
     /// The payload.
     pub data: Template,
     /// The partition key; the document key where absent.
@@ -59,6 +72,83 @@ pub enum UnknownPolicy {
     /// No event; counted by rule and reason.
     #[default]
     Skip,
+    /// The event is made as if the conditions that could not be decided held.
+    Assume,
+    /// The event goes to the dead letters.
+    DeadLetter,
+    /// The connector stops before the change.
+    Stop,
+}
+
+/// Conditions on the values at dotted paths of a document (or of an array element), which hold together.
+#[derive(Clone, Debug)]
+pub struct State(pub Vec<(FieldPath, Matcher)>);
+
+/// The elements of an array, followed by their identity.
+#[derive(Clone, Debug)]
+pub struct Each {
+    /// Where the array stands in the document.
+    pub path: FieldPath,
+    /// What tells one element from another, as paths inside an element; if empty, the whole element does.
+    pub key: Vec<FieldPath>,
+    /// What must have happened to an element.
+    pub is: ElementChange,
+    /// The transitions inside a changed element.
+    pub when: Option<When>,
+    /// The conditions on the element: on the new one, or on the removed one.
+    pub filter: Option<State>,
+}
+
+/// What happened to an element of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElementChange {
+    /// It was not there before.
+    Added,
+    /// It is not there after.
+    Removed,
+    /// It is there before and after, by its key, and differs.
+    Changed,
+}
+
+/// Several changes of one transaction that make one event.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// What must be among the changes, in the order of the file.
+    pub members: Vec<Member>,
+    /// The ids of rules whose events this one takes the place of.
+    pub absorbs: Vec<Arc<str>>,
+}
+
+/// One of the changes that a transaction must hold.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The name by which queries reach it.
+    pub alias: Arc<str>,
+    /// Which collections it looks at; at least one.
+    pub collections: Vec<NamespacePattern>,
+    /// Which operations it takes.
+    pub operations: Operations,
+    /// The transitions of fields.
+    pub when: Option<When>,
+    /// The conditions on the state.
+    pub filter: Option<Where>,
+    /// What the document must start to satisfy.
+    pub enters: Option<State>,
+    /// What the document must stop to satisfy.
+    pub leaves: Option<State>,
+    /// One or more changes, instead of exactly one.
+    pub is_many: bool,
+    /// None is enough.
+    pub is_optional: bool,
+}
+
+/// A sink that gets the events of a rule.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The sink's name in the configuration.
+    pub sink: Arc<str>,
+    /// The topic or subject there, instead of the one that the sink's own settings give.
+    pub address: Option<TextTemplate>,
 }
 
 /// A condition on what changed.

@@ -20,6 +20,7 @@ mod payload;
 mod plain;
 mod query;
 mod read;
+mod reads;
 mod rule;
 #[cfg(test)]
 mod sample;

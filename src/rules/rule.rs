@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use super::ast::{self, Operations, Transition, When};
-use super::check::Check;
+use super::ast::{self, Operations};
 use super::condition::Condition;
 use super::guard::Guard;
 use super::path::Path;
 use super::payload::{Payload, text_of};
-use super::query::{Root, Start};
-use super::view::{Known, Truth, View, root_path};
-use super::{FailedEvent, ImageNeeds, NamespacePattern, Outcome, Query, TextTemplate, Undecided, UnknownReason, text};
+use super::query::Root;
+use super::reads::{Reads, touched};
+use super::view::{Known, Truth, View};
+use super::{FailedEvent, ImageNeeds, NamespacePattern, Outcome, TextTemplate, Undecided, UnknownReason, text};
 use crate::change::Operation;
-use crate::change::value::Numbers;
 use crate::event::{Event, EventId, EventOrigin, Evidence};
 
 /// A compiled rule.
@@ -104,7 +103,21 @@ impl CompiledRule {
             Truth::Unknown(reason) => return outcome.undecided.push(Undecided { rule: Arc::clone(&self.id), reason }),
             Truth::True => {}
         }
-        let id = self.event_id(view);
+        self.fire(view, names, evidence, 0, number, outcome);
+    }
+
+    /// Appends the event of a rule whose conditions hold on this evidence; `ordinal` counts the events of the rule for the
+    /// change.
+    fn fire(
+        &self,
+        view: &View<'_>,
+        names: &Names<'_>,
+        mut evidence: Evidence,
+        ordinal: u32,
+        number: &mut u16,
+        outcome: &mut Outcome,
+    ) {
+        let id = self.event_id(view, ordinal);
         let data = match self.data.build(view, &mut evidence) {
             Ok(data) => data,
             Err(missing) => {
@@ -154,7 +167,7 @@ impl CompiledRule {
         self.reads_after.iter().any(|path| matches!(view.fact(Root::After, path).known, Known::Unknown(_)))
     }
 
-    fn event_id(&self, view: &View<'_>) -> EventId {
+    fn event_id(&self, view: &View<'_>, ordinal: u32) -> EventId {
         EventId::new(&EventOrigin {
             cluster_time: view.change.cluster_time,
             operation_index: view.change.operation_index,
@@ -162,118 +175,8 @@ impl CompiledRule {
             collection: view.change.collection,
             key: view.change.key.as_bytes(),
             rule: &self.id,
-            ordinal: 0,
+            ordinal,
         })
-    }
-}
-
-/// The top-level fields of which one must be touched for the condition to hold; `None` if none needs to be.
-fn touched(when: &When) -> Option<Vec<String>> {
-    match when {
-        When::Field(_, transition) if matches!(**transition, Transition::Unchanged) => None,
-        When::Field(path, _) => Some(vec![Path::from(path).top_level().to_owned()]),
-        When::All(parts) => parts.iter().filter_map(touched).min_by_key(Vec::len),
-        When::Any(parts) => {
-            let mut fields = Vec::new();
-            for part in parts {
-                fields.extend(touched(part)?);
-            }
-            fields.sort();
-            fields.dedup();
-            Some(fields)
-        }
-    }
-}
-
-/// What a rule reads of the documents before and after a change.
-#[derive(Default)]
-struct Reads {
-    /// It reads what was there before.
-    before: bool,
-    /// It has a transition, which a replacement shows only beside the document before it.
-    transitions: bool,
-    /// The places it reads after the change.
-    after: Vec<Path>,
-    /// The places that must have been written for the rule to fire.
-    written: Vec<Path>,
-}
-
-impl Reads {
-    fn add_when(&mut self, when: &When) {
-        match when {
-            When::All(parts) => parts.iter().for_each(|part| self.add_when(part)),
-            When::Any(parts) => {
-                let written = self.written.len();
-                parts.iter().for_each(|part| self.add_when(part));
-                // Only one of them needs to be.
-                self.written.truncate(written);
-            }
-            When::Field(path, transition) => self.add_transition(path.into(), transition),
-        }
-    }
-
-    fn add_transition(&mut self, path: Path, transition: &Transition) {
-        self.transitions = true;
-        match transition {
-            Transition::Changed => self.written.push(path),
-            Transition::Unchanged => {}
-            Transition::Becomes { from, to } => {
-                self.before |= from.is_some();
-                let Some(to) = to else { return self.written.push(path) };
-                // Of a whole document the description may tell only what was written in it.
-                if Check::new(to, Numbers::ByValue).of_container().is_some() {
-                    self.written.push(path.clone());
-                }
-                self.after.push(path);
-            }
-            Transition::Appears | Transition::Disappears | Transition::Moves { .. } | Transition::Crosses(..) => {
-                self.before = true;
-                self.after.push(path.clone());
-                self.written.push(path);
-            }
-        }
-    }
-
-    fn add_where(&mut self, filter: &ast::Where) {
-        match filter {
-            ast::Where::All(parts) => parts.iter().for_each(|part| self.add_where(part)),
-            ast::Where::Matches(query, _) | ast::Where::Exists(query) => self.add_query(query),
-        }
-    }
-
-    fn add_query(&mut self, query: &Query) {
-        self.add(query.root(), query.path());
-        for segment in query.rest() {
-            segment.visit_nodes(&mut |nodes| {
-                if let Start::Root(root) = nodes.start {
-                    self.add(root, &nodes.path);
-                }
-            });
-        }
-    }
-
-    fn add(&mut self, root: Root, path: &Path) {
-        match root {
-            Root::Before => self.before = true,
-            Root::After => self.after.push(path.clone()),
-            Root::Whole => {
-                self.before = true;
-                self.after.push(root_path());
-            }
-            Root::Key | Root::Change | Root::Meta => {}
-        }
-    }
-
-    fn asks_what_was(&self, operations: Operations) -> bool {
-        self.before && (operations.update || operations.delete)
-    }
-
-    /// What the rule needs beyond the change's own description.
-    fn needs(&self, operations: Operations) -> ImageNeeds {
-        ImageNeeds {
-            before: self.asks_what_was(operations) || (self.transitions && operations.update),
-            after: operations.update && self.after.iter().any(|path| !self.written.contains(path)),
-        }
     }
 }
 
@@ -282,12 +185,12 @@ mod tests {
     use bson::{Bson, Document, RawDocumentBuf, Timestamp, bson, doc, oid::ObjectId};
 
     use super::*;
-    use crate::rules::ast::{Direction, Rule, Where};
+    use crate::rules::ast::{Direction, Rule, Transition, When, Where};
     use crate::rules::sample::{
         apply, becomes, change, equals, field, in_a_word, rule, rule_when, rule_where, see, see_looked_up, update,
         value_of, with_images,
     };
-    use crate::rules::{RuleSet, Template};
+    use crate::rules::{Query, RuleSet, Template};
 
     fn text(text: &str) -> TextTemplate {
         TextTemplate::parse(text).unwrap()

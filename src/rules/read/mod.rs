@@ -6,6 +6,7 @@ mod condition;
 mod example;
 mod filter;
 mod literal;
+mod operations;
 mod possible;
 mod reader;
 mod rule;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::event::Evidence;
-use crate::rules::ast::{self, Numbers, Operations, UnknownPolicy};
+use crate::rules::ast::{self, Numbers, UnknownPolicy};
 use crate::rules::{NamespacePattern, Template};
 use crate::yaml::{Entry, Node, Span};
 
 use super::reader::Reader;
-use super::{codes, filter, template, when};
+use super::{codes, filter, operations, template, when};
 
 /// Every key that a rule may have in this version.
 pub(super) const KEYS: [&str; 13] = [
@@ -145,7 +145,9 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
     let when_node = fields.get("when");
     let condition = when_node.map(|node| when::read(reader, node));
     let filter = fields.get("where").map(|node| filter::read(reader, node));
-    let operations = operations(reader, &fields, node.span, when_node.is_some() || has_refused_condition);
+    // A rule with a condition that is refused says enough: a second error would mislead.
+    let implied = (when_node.is_some() || has_refused_condition).then_some(operations::UPDATE);
+    let operations = operations::read(reader, fields.get("on"), implied, node.span);
     let data = fields.get("data").map_or_else(|| Some(Template::Map(Vec::new())), |node| template::data(reader, node));
     let key = fields.get("key").map(|node| template::text(reader, node, "`key`"));
     let subject = fields.get("subject").map(|node| template::text(reader, node, "`subject`"));
@@ -167,6 +169,12 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         operations: operations?,
         when: condition.flatten(),
         filter: filter.flatten(),
+        enters: None,
+        leaves: None,
+        each: None,
+        transaction: None,
+        first_of: None,
+        to: None,
         data: data?,
         key: key.flatten(),
         subject: subject.flatten(),
@@ -218,44 +226,6 @@ fn collections(reader: &mut Reader<'_>, fields: &Fields<'_>, place: Span) -> Opt
     let patterns: Vec<_> =
         texts.into_iter().map(|(text, span)| reader.language(span, NamespacePattern::parse(text))).collect();
     patterns.into_iter().collect()
-}
-
-fn operations(reader: &mut Reader<'_>, fields: &Fields<'_>, place: Span, has_condition: bool) -> Option<Operations> {
-    let Some(node) = fields.get("on") else {
-        if has_condition {
-            return Some(Operations { update: true, ..Operations::default() });
-        }
-        reader
-            .error(place, codes::MISSING_KEY, "the rule says neither `on` nor `when`")
-            .help("write `on: insert`, `on: update` or `on: delete`, or a list of them");
-        return None;
-    };
-    let mut operations = Operations::default();
-    for (word, span) in reader.texts(node, "`on`")? {
-        match word {
-            "insert" => operations.insert = true,
-            "update" => operations.update = true,
-            "delete" => operations.delete = true,
-            "replace" => {
-                reader
-                    .error(span, codes::UNKNOWN_WORD, "`on` does not know \"replace\"")
-                    .help("`update` covers it; to see only those, add where: {$.change.operation: replace}");
-            }
-            "create" | "created" | "inserted" | "new" => foreign_word(reader, word, span, "insert"),
-            "remove" | "removed" | "deleted" => foreign_word(reader, word, span, "delete"),
-            "change" | "changed" | "modify" | "modified" | "updated" | "upsert" => {
-                foreign_word(reader, word, span, "update");
-            }
-            _ => reader.unknown_word(word, span, "`on`", &["insert", "update", "delete"]),
-        }
-    }
-    Some(operations)
-}
-
-fn foreign_word(reader: &mut Reader<'_>, word: &str, span: Span, meant: &str) {
-    reader
-        .error(span, codes::UNKNOWN_WORD, format!("`on` does not know {word:?}"))
-        .help(format!("did you mean {meant:?}?"));
 }
 
 fn unknown_policy(reader: &mut Reader<'_>, fields: &Fields<'_>) {

@@ -1,0 +1,119 @@
+//! What a rule reads of the documents before and after a change: from it follow the images it needs and what the server may leave out.
+
+use super::ast::{self, Operations, Transition, When};
+use super::check::Check;
+use super::path::Path;
+use super::query::{Root, Start};
+use super::view::root_path;
+use super::{ImageNeeds, Query};
+use crate::change::value::Numbers;
+
+/// The top-level fields of which one must be touched for the condition to hold; `None` if none needs to be.
+pub(super) fn touched(when: &When) -> Option<Vec<String>> {
+    match when {
+        When::Field(_, transition) if matches!(**transition, Transition::Unchanged) => None,
+        When::Field(path, _) => Some(vec![Path::from(path).top_level().to_owned()]),
+        When::All(parts) => parts.iter().filter_map(touched).min_by_key(Vec::len),
+        When::Any(parts) => {
+            let mut fields = Vec::new();
+            for part in parts {
+                fields.extend(touched(part)?);
+            }
+            fields.sort();
+            fields.dedup();
+            Some(fields)
+        }
+    }
+}
+
+/// What a rule reads of the documents before and after a change.
+#[derive(Default)]
+pub(super) struct Reads {
+    /// It reads what was there before.
+    before: bool,
+    /// It has a transition, which a replacement shows only beside the document before it.
+    transitions: bool,
+    /// The places it reads after the change.
+    pub(super) after: Vec<Path>,
+    /// The places that must have been written for the rule to fire.
+    written: Vec<Path>,
+}
+
+impl Reads {
+    pub(super) fn add_when(&mut self, when: &When) {
+        match when {
+            When::All(parts) => parts.iter().for_each(|part| self.add_when(part)),
+            When::Any(parts) => {
+                let written = self.written.len();
+                parts.iter().for_each(|part| self.add_when(part));
+                // Only one of them needs to be.
+                self.written.truncate(written);
+            }
+            When::Field(path, transition) => self.add_transition(path.into(), transition),
+        }
+    }
+
+    fn add_transition(&mut self, path: Path, transition: &Transition) {
+        self.transitions = true;
+        match transition {
+            Transition::Changed => self.written.push(path),
+            Transition::Unchanged => {}
+            Transition::Becomes { from, to } => {
+                self.before |= from.is_some();
+                let Some(to) = to else { return self.written.push(path) };
+                // Of a whole document the description may tell only what was written in it.
+                if Check::new(to, Numbers::ByValue).of_container().is_some() {
+                    self.written.push(path.clone());
+                }
+                self.after.push(path);
+            }
+            Transition::Appears | Transition::Disappears | Transition::Moves { .. } | Transition::Crosses(..) => {
+                self.before = true;
+                self.after.push(path.clone());
+                self.written.push(path);
+            }
+        }
+    }
+
+    pub(super) fn add_where(&mut self, filter: &ast::Where) {
+        match filter {
+            ast::Where::All(parts) => parts.iter().for_each(|part| self.add_where(part)),
+            ast::Where::Matches(query, _) | ast::Where::Exists(query) => self.add_query(query),
+        }
+    }
+
+    pub(super) fn add_query(&mut self, query: &Query) {
+        self.add(query.root(), query.path());
+        for segment in query.rest() {
+            segment.visit_nodes(&mut |nodes| {
+                if let Start::Root(root) = nodes.start {
+                    self.add(root, &nodes.path);
+                }
+            });
+        }
+    }
+
+    fn add(&mut self, root: Root, path: &Path) {
+        match root {
+            Root::Before => self.before = true,
+            Root::After => self.after.push(path.clone()),
+            Root::Whole => {
+                self.before = true;
+                self.after.push(root_path());
+            }
+            Root::Key | Root::Change | Root::Meta => {}
+        }
+    }
+
+    pub(super) fn asks_what_was(&self, operations: Operations) -> bool {
+        self.before && (operations.update || operations.delete)
+    }
+
+    /// What the rule needs beyond the change's own description.
+    pub(super) fn needs(&self, operations: Operations) -> ImageNeeds {
+        ImageNeeds {
+            before: self.asks_what_was(operations) || (self.transitions && operations.update),
+            after: operations.update && self.after.iter().any(|path| !self.written.contains(path)),
+        }
+    }
+}
