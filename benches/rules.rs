@@ -8,13 +8,11 @@
 
 use std::alloc::System;
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use changeling::change::{Batch, Change, Entry};
-use changeling::event::Evidence;
-use changeling::rules::ast::{Numbers, Operations, Rule, Transition, UnknownPolicy, When, Where};
+use changeling::rules::ast::{Operations, Rule, Transition, When, Where};
 use changeling::rules::{FieldPath, Matcher, NamespacePattern, Outcome, Query, RuleSet, Template, TextTemplate};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -200,21 +198,13 @@ fn rule(id: &str, when: Option<(&str, Transition)>, filter: Option<(&str, i32)>)
         0 => Matcher::Equals("new".into()),
         bound => Matcher::Compare(changeling::rules::Comparison::GreaterOrEqual, bound.into()),
     };
+    let collections = vec![NamespacePattern { database: "shop".into(), collection: "orders".into() }];
+    let operations = Operations { insert: false, update: true, delete: false };
     Rule {
-        id: Arc::from(id),
-        event: Arc::from(id),
-        description: None,
-        tags: Vec::new(),
-        collections: vec![NamespacePattern { database: "shop".into(), collection: "orders".into() }],
-        operations: Operations { insert: false, update: true, delete: false },
         when: when.map(|(text, transition)| When::Field(path(text), Box::new(transition))),
         filter: filter.map(|(text, bound)| Where::Matches(query(text), matcher(bound))),
         data: Template::Map(vec![("orderId".into(), value("$.key._id")), ("total".into(), value("$.after.total"))]),
-        key: None,
         subject: Some(TextTemplate::parse("order/{$.key._id}").expect("the text is one")),
-        numbers: Numbers::ByValue,
-        unknown: UnknownPolicy::Skip,
-        evidence: Evidence::LookUp,
-        origin: String::new(),
+        ..Rule::new(id, collections, operations)
     }
 }

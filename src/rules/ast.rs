@@ -66,6 +66,35 @@ pub struct Rule {
     pub origin: String,
 }
 
+impl Rule {
+    /// A rule that looks at these collections and operations, without conditions and data; the event has the name of the rule.
+    pub fn new(id: &str, collections: Vec<NamespacePattern>, operations: Operations) -> Self {
+        Self {
+            id: id.into(),
+            event: id.into(),
+            description: None,
+            tags: Vec::new(),
+            collections,
+            operations,
+            when: None,
+            filter: None,
+            enters: None,
+            leaves: None,
+            each: None,
+            transaction: None,
+            first_of: None,
+            to: None,
+            data: Template::Map(Vec::new()),
+            key: None,
+            subject: None,
+            numbers: Numbers::ByValue,
+            unknown: UnknownPolicy::Skip,
+            evidence: Evidence::LookUp,
+            origin: String::new(),
+        }
+    }
+}
+
 /// What happens when a rule's conditions cannot be decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownPolicy {

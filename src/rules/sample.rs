@@ -7,7 +7,6 @@ use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use super::ast::{Operations, Rule, Transition, When, Where};
 use super::{FieldPath, Matcher, NamespacePattern, Outcome, Query, RuleSet, Template};
 use crate::change::{Batch, Change, Entry, LookUp};
-use crate::event::Evidence;
 
 /// A change document of `shop.orders` with `_id` 1, without images.
 pub(super) fn change(operation: &str) -> Document {
@@ -57,29 +56,9 @@ pub(super) fn see_looked_up<T>(change: &Document, found: Option<Document>, look:
 
 /// A rule on updates of `shop.orders`, named after its id, without conditions and data.
 pub(super) fn rule(id: &str) -> Rule {
-    Rule {
-        id: id.into(),
-        event: id.into(),
-        description: None,
-        tags: Vec::new(),
-        collections: vec![NamespacePattern::parse("shop.orders").unwrap()],
-        operations: Operations { update: true, ..Operations::default() },
-        when: None,
-        filter: None,
-        enters: None,
-        leaves: None,
-        each: None,
-        transaction: None,
-        first_of: None,
-        to: None,
-        data: Template::Map(Vec::new()),
-        key: None,
-        subject: None,
-        numbers: super::ast::Numbers::ByValue,
-        unknown: super::ast::UnknownPolicy::Skip,
-        evidence: Evidence::LookUp,
-        origin: "rules/shop.yaml:1:1".to_owned(),
-    }
+    let collections = vec![NamespacePattern::parse("shop.orders").unwrap()];
+    let operations = Operations { update: true, ..Operations::default() };
+    Rule { origin: "rules/shop.yaml:1:1".to_owned(), ..Rule::new(id, collections, operations) }
 }
 
 /// A rule with one transition.

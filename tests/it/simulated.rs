@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use bson::{RawDocumentBuf, doc, rawdoc};
 use changeling::change::{Batch, Entry};
 use changeling::checkpoint::{Checkpoint, CheckpointError, MemoryStore, Store};
-use changeling::event::{Event, EventId, Evidence};
+use changeling::event::{Event, EventId};
 use changeling::position::{ClusterTime, Position, Resume, Start};
-use changeling::rules::ast::{Numbers, Operations, Rule, UnknownPolicy};
-use changeling::rules::{NamespacePattern, Outcome, RuleSet, Template};
+use changeling::rules::ast::{Operations, Rule};
+use changeling::rules::{NamespacePattern, Outcome, RuleSet};
 use changeling::sink::{DeadLetter, DeadLetters, Sink, SinkError, TransactionalWrite, Undelivered};
 use changeling::source::{Source, SourceError};
 use tokio::sync::Notify;
@@ -111,23 +111,9 @@ pub fn rules() -> Arc<RuleSet> {
 
 /// The same for the orders in another database.
 pub fn rules_for(database: &str) -> Arc<RuleSet> {
-    let rule = |id: &str| Rule {
-        id: id.into(),
-        event: id.into(),
-        description: None,
-        tags: Vec::new(),
-        collections: vec![NamespacePattern { database: database.to_owned(), collection: "orders".to_owned() }],
-        operations: Operations { insert: true, update: true, delete: false },
-        when: None,
-        filter: None,
-        data: Template::Map(Vec::new()),
-        key: None,
-        subject: None,
-        numbers: Numbers::ByValue,
-        unknown: UnknownPolicy::Skip,
-        evidence: Evidence::LookUp,
-        origin: "rules.yaml:1:1".to_owned(),
-    };
+    let collections = vec![NamespacePattern { database: database.to_owned(), collection: "orders".to_owned() }];
+    let operations = Operations { insert: true, update: true, delete: false };
+    let rule = |id: &str| Rule::new(id, collections.clone(), operations);
     Arc::new(RuleSet::compile(vec![rule("OrderChanged"), rule("OrderTouched")]))
 }
 
