@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod crash;
 mod http;
+mod jsonpath_compliance;
 mod library;
 mod pipeline;
 mod pipeline_mongodb;

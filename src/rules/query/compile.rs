@@ -5,6 +5,7 @@ use jsonpath_rust::parser::errors::JsonPathError;
 use jsonpath_rust::parser::{model, parse_json_path};
 use pest::error::InputLocation;
 
+use super::pattern::regular_expression;
 use super::tree::{Condition, Nodes, Operand, Order, Pattern, Segment, Selector, Start};
 use super::{Query, Root, scan};
 use crate::rules::LanguageError;
@@ -260,12 +261,6 @@ impl Compile<'_> {
         let help = format!("write `{name}(@.x)`, or count nodes with `count(@.x[*])`");
         Err(self.refuse(name, FUNCTION, &format!("`{name}` takes a query that selects one node"), &help))
     }
-}
-
-/// The regular expression of `match` (the whole text) or `search`; nothing if it does not compile.
-pub(in crate::rules) fn regular_expression(text: &str, whole: bool) -> Option<regex::Regex> {
-    let text = if whole { format!("^(?:{text})$") } else { text.to_owned() };
-    regex::Regex::new(&text).ok()
 }
 
 fn negated(condition: Condition, not: bool) -> Condition {

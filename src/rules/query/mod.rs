@@ -4,7 +4,10 @@
 //! is turned into our own (`compile`), which keeps the singular prefix apart, compiles patterns once, and is run by `select`
 //! on the bytes of the document, without building a value.
 
+#[cfg(test)]
+mod agreement;
 mod compile;
+mod pattern;
 mod scan;
 mod select;
 mod tree;

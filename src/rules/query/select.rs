@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use bson::RawBsonRef;
 
 use super::Root;
-use super::compile::regular_expression;
+use super::pattern::regular_expression;
 use super::tree::{Condition, Nodes, Operand, Order, Pattern, Segment, Selector, Start};
 use crate::change::value::{self, Numbers};
 use crate::rules::path::{Path, find};
