@@ -3,6 +3,7 @@
 //! The way of a file: text -> tree with positions -> values from the environment and from files -> comparison with the JSON
 //! Schema of the structs (all problems at once) -> structs -> what only their meaning shows.
 
+mod coverage;
 mod decode;
 mod log;
 mod rule_files;
@@ -29,6 +30,7 @@ use crate::source::{Scope, SourceSettings};
 use crate::yaml::{Diagnostics, SourceFile};
 use substitute::Surroundings;
 
+pub use coverage::CoverageSetting;
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use rule_files::RuleFilesError;
 
@@ -55,6 +57,10 @@ pub struct Config {
     /// Where goes what can not be delivered or understood. Absent: beside the checkpoint.
     #[serde(default)]
     pub dead_letters: Option<DeadLetterSettings>,
+    /// Whether to keep account of the changes that fired no rule, by collection and shape: `on` or `off`. It costs the reading of
+    /// every change of what is watched.
+    #[serde(default)]
+    pub coverage: CoverageSetting,
     /// How much is buffered, how long is waited, how failures are tried again.
     #[serde(default)]
     pub pipeline: PipelineSettings,
