@@ -21,7 +21,7 @@ const MERGE_KEY: &str = "<<";
 /// that is no mapping.
 pub fn read(diagnostics: &mut FileDiagnostics<'_>) -> Option<Node> {
     let text = &diagnostics.file().text;
-    let lines: Vec<&str> = text.lines().collect();
+    let lines = super::lines(text);
     let mut options = granit_parser::options! { disallow_directives: false };
     options.set_emit_comments(false);
     let events = Parser::new_from_str_with_options(text, options);

@@ -188,7 +188,7 @@ impl<'d> FileDiagnostics<'d> {
 
     fn add(&mut self, severity: Severity, span: Span, code: &'static str, message: String) -> &mut Diagnostic {
         if self.lines.is_empty() {
-            self.lines = self.file.text.lines().collect();
+            self.lines = super::lines(&self.file.text);
         }
         let line = self.lines.get(span.line.saturating_sub(1)).copied();
         self.error_count += usize::from(severity == Severity::Error);
@@ -259,6 +259,14 @@ mod tests {
         assert_eq!(json[0]["line"], 3);
         assert_eq!(json[0]["help"], "did you mean \"event\"?");
         assert!(json[0].get("excerpt").is_none());
+    }
+
+    #[test]
+    fn a_carriage_return_alone_ends_a_line_as_it_does_in_yaml() {
+        let file = file("a: 1\rb: \r\nc: 2\r");
+        let mut all = Diagnostics::default();
+        all.of(&file).error(Span::new(3, 4, 1), "R004", "a number").help("write a text");
+        assert!(all.render().contains("3 | c: 2\n  |    ^"), "{}", all.render());
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl Span {
     }
 }
 
+/// The lines of a text as YAML counts them: a carriage return alone ends one, too.
+pub(in crate::yaml) fn lines(text: &str) -> Vec<&str> {
+    let unix = text.lines();
+    unix.flat_map(|line| line.split('\r')).collect()
+}
+
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
