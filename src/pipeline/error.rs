@@ -1,6 +1,10 @@
 //! Why a pipeline stopped without being asked to.
 
+use std::sync::Arc;
+
 use crate::checkpoint::CheckpointError;
+use crate::position::ClusterTime;
+use crate::rules::UnknownReason;
 use crate::sink::SinkError;
 use crate::source::SourceError;
 
@@ -34,6 +38,21 @@ pub enum PipelineError {
         saved: String,
         /// The deployment that the source reads.
         source_is: String,
+    },
+    /// A rule says that nothing may go on without it, and it can not be decided.
+    #[error(
+        "the rule \"{rule}\" can not be decided for a change of {collection} at {time}: {}; it says `unknown: stop`\nhelp: the position is before the change; {}; to go past this change, give the rule another `unknown`",
+        .reason.explanation(), .reason.way_out()
+    )]
+    Undecided {
+        /// The id of the rule.
+        rule: Arc<str>,
+        /// Why.
+        reason: UnknownReason,
+        /// The collection of the change.
+        collection: String,
+        /// The commit time of the change.
+        time: ClusterTime,
     },
     /// A task panicked: a broken invariant of changeling.
     #[error("the {task} panicked: this is an error in changeling, please report it")]

@@ -14,6 +14,7 @@ use crate::change::{Batch, Change, DecodeError, Entry, Notice};
 use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::position::{Position, Sequence};
+use crate::rules::ast::UnknownPolicy;
 use crate::rules::{Outcome, RuleSet};
 use crate::sink::DeadLetter;
 
@@ -87,11 +88,17 @@ impl Translator {
                 Ok(Entry::Change(change)) => {
                     last_change_at_ms = Some(change.time().timestamp_millis());
                     rules.apply(&change, &mut self.outcome);
+                    if let Some(error) = self.must_stop(&change) {
+                        // What was made of the changes before this one is delivered; this one is read again.
+                        self.progress.add_changes(self.tally.flush());
+                        self.hand_over().await;
+                        return Err(error);
+                    }
                     let fired = !self.outcome.events.is_empty() || !self.outcome.failed.is_empty();
                     self.tally.count(&change, fired);
                     self.collect(&change);
-                    if !self.outcome.failed.is_empty() {
-                        self.give_up_failed(batch, index).await?;
+                    if !self.outcome.failed.is_empty() || !self.outcome.undecided.is_empty() {
+                        self.give_up(batch, index).await?;
                     }
                 }
                 Ok(Entry::Notice(notice)) => self.note(&notice),
@@ -114,10 +121,22 @@ impl Translator {
         Ok(())
     }
 
+    /// Why the pipeline has to stop before a change: a rule that can not be decided for it says so.
+    fn must_stop(&mut self, change: &Change<'_>) -> Option<PipelineError> {
+        let undecided = self.outcome.undecided.iter().find(|one| one.policy == UnknownPolicy::Stop)?;
+        self.tally.count_undecided(undecided);
+        Some(PipelineError::Undecided {
+            rule: undecided.rule.clone(),
+            reason: undecided.reason,
+            collection: format!("{}.{}", change.database, change.collection),
+            time: change.cluster_time,
+        })
+    }
+
     /// Moves what a change fired to the chunk. The ledger is told first: no event is ever on its way that it does not know.
     fn collect(&mut self, change: &Change<'_>) {
-        for undecided in self.outcome.undecided.drain(..) {
-            self.tally.count_undecided(&undecided);
+        for undecided in &self.outcome.undecided {
+            self.tally.count_undecided(undecided);
         }
         let count = self.outcome.events.len();
         if count == 0 {
@@ -178,12 +197,19 @@ impl Translator {
         self.dead_letters.put(&letter).await
     }
 
-    async fn give_up_failed(&mut self, batch: &Batch, index: usize) -> Result<(), PipelineError> {
-        for failed in std::mem::take(&mut self.outcome.failed) {
+    /// Puts into the dead letters what of a change could not be built, or not be decided by a rule that wants it kept.
+    async fn give_up(&mut self, batch: &Batch, index: usize) -> Result<(), PipelineError> {
+        let undecided = std::mem::take(&mut self.outcome.undecided);
+        let kept = undecided.into_iter().filter(|one| one.policy == UnknownPolicy::DeadLetter).map(|one| {
+            let reason = format!("the rule can not be decided: {}", one.reason.explanation());
+            (one.rule, reason)
+        });
+        let failed = std::mem::take(&mut self.outcome.failed).into_iter().map(|failed| (failed.rule, failed.reason));
+        for (rule, reason) in failed.chain(kept) {
             let letter = DeadLetter {
                 sink: None,
-                rule: Some(failed.rule),
-                reason: failed.reason,
+                rule: Some(rule),
+                reason,
                 at: bson::DateTime::now(),
                 event: None,
                 change: batch.document(index).map(ToOwned::to_owned),

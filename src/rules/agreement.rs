@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bson::{Bson, Document, RawDocumentBuf, bson, doc};
 use proptest::prelude::*;
 
-use super::ast::{Direction, Operations, Rule, Transition, When, Where};
+use super::ast::{Direction, Operations, Rule, State, Transition, When, Where};
 use super::examples::{WrittenChange, WrittenDescription};
+use super::group::Verdict;
 use super::rule::{CompiledRule, Names};
 use super::sample::{field, rule};
 use super::view::View;
-use super::{Comparison, Matcher, Outcome, Query, RuleSet};
+use super::{Comparison, FieldPath, Matcher, Outcome, Query, RuleSet};
 use crate::change::{Batch, Entry, Operation};
 use crate::event::Evidence;
 
@@ -109,13 +110,21 @@ fn filter() -> impl Strategy<Value = Where> {
     prop::collection::vec(one, 1..3).prop_map(Where::All)
 }
 
+fn state() -> impl Strategy<Value = State> {
+    let path = prop::sample::select(PATHS.to_vec()).prop_map(|path| FieldPath::parse(path).unwrap());
+    prop::collection::vec((path, matcher()), 1..3).prop_map(State)
+}
+
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let one = (prop::option::of(when()), prop::option::of(filter()));
+    let seldom = |state| prop::option::weighted(0.3, state);
+    let one = (prop::option::of(when()), prop::option::of(filter()), seldom(state()), seldom(state()));
     prop::collection::vec(one, 4..10).prop_map(|conditions| {
-        let named = |(number, (when, filter)): (usize, _)| Rule {
+        let named = |(number, (when, filter, enters, leaves)): (usize, _)| Rule {
             operations: Operations { insert: true, update: true, delete: true },
             when,
             filter,
+            enters,
+            leaves,
             ..rule(&number.to_string())
         };
         conditions.into_iter().enumerate().map(named).collect()
@@ -225,7 +234,7 @@ fn asked(rules: &[Rule], change: &WrittenChange) -> (Vec<Answer>, Vec<Answer>) {
     let (database, collection) = (Arc::from("shop"), Arc::from("orders"));
     let names = Names { database: &database, collection: &collection };
     for rule in rules {
-        CompiledRule::new(rule).apply(&view, &names, &mut 0, &mut one_by_one);
+        CompiledRule::new(rule).apply(&view, &names, Verdict::No, &mut 0, &mut one_by_one);
     }
     (answers(rules.len(), &with_index), answers(rules.len(), &one_by_one))
 }

@@ -46,7 +46,7 @@ pub struct Rule {
     /// The changes of one transaction that make one event together. Such a rule has no collections, operations and conditions
     /// of its own: its members have.
     pub transaction: Option<Transaction>,
-    /// The group of rules of which only the first that matches a change fires, in file order.
+    /// The group of rules of one file of which only the first that matches a change fires, in file order.
     pub first_of: Option<Arc<str>>,
     /// The sinks that get the events; all where absent.
     pub to: Option<Vec<Destination>>,
@@ -92,6 +92,11 @@ impl Rule {
             evidence: Evidence::LookUp,
             origin: String::new(),
         }
+    }
+
+    /// The name of the file in which the rule stands; empty if it stands in none.
+    pub fn file(&self) -> &str {
+        self.origin.rsplitn(3, ':').nth(2).unwrap_or_default()
     }
 }
 

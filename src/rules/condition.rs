@@ -5,16 +5,40 @@ use std::ops::ControlFlow;
 use bson::RawBsonRef;
 
 use super::Query;
-use super::ast::{When, Where};
+use super::ast::{Member, Rule, State, When, Where};
 use super::check::Check;
 use super::path::Path;
 use super::query::{self, Root, Start};
+use super::state::{Side, StateCheck};
 use super::transition::Move;
 use super::view::{Fact, Known, Truth, View};
 use crate::change::value::Numbers;
 use crate::event::Evidence;
 
-/// A compiled condition of a rule: `when` and `where` together.
+/// The conditions that a rule, or a member of a transaction, puts to one change. All of them hold together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Conditions<'r> {
+    pub(super) when: Option<&'r When>,
+    pub(super) filter: Option<&'r Where>,
+    pub(super) enters: Option<&'r State>,
+    pub(super) leaves: Option<&'r State>,
+}
+
+impl<'r> From<&'r Rule> for Conditions<'r> {
+    fn from(rule: &'r Rule) -> Self {
+        let Rule { when, filter, enters, leaves, .. } = rule;
+        Self { when: when.as_ref(), filter: filter.as_ref(), enters: enters.as_ref(), leaves: leaves.as_ref() }
+    }
+}
+
+impl<'r> From<&'r Member> for Conditions<'r> {
+    fn from(member: &'r Member) -> Self {
+        let Member { when, filter, enters, leaves, .. } = member;
+        Self { when: when.as_ref(), filter: filter.as_ref(), enters: enters.as_ref(), leaves: leaves.as_ref() }
+    }
+}
+
+/// A compiled condition of a rule: `when`, `where`, `enters` and `leaves` together.
 #[derive(Debug)]
 pub(super) enum Condition {
     /// Every one holds; the cheap ones first.
@@ -27,17 +51,18 @@ pub(super) enum Condition {
     Matches(Query, Check),
     /// The query selects a node.
     Exists(Query),
+    /// The document satisfies the state on one side of the change and not on the other.
+    Only(Side, StateCheck),
 }
 
 impl Condition {
-    pub(super) fn new(when: Option<&When>, filter: Option<&Where>, numbers: Numbers) -> Self {
+    pub(super) fn new(conditions: Conditions<'_>, numbers: Numbers) -> Self {
+        let Conditions { when, filter, enters, leaves } = conditions;
         let mut all = Vec::new();
-        if let Some(when) = when {
-            all.push(Self::of_when(when, numbers));
-        }
-        if let Some(filter) = filter {
-            all.push(Self::of_where(filter, numbers));
-        }
+        all.extend(when.map(|when| Self::of_when(when, numbers)));
+        all.extend(filter.map(|filter| Self::of_where(filter, numbers)));
+        all.extend(enters.map(|state| Self::Only(Side::After, StateCheck::new(state, numbers))));
+        all.extend(leaves.map(|state| Self::Only(Side::Before, StateCheck::new(state, numbers))));
         Self::all(all)
     }
 
@@ -76,6 +101,7 @@ impl Condition {
             Self::All(parts) | Self::Any(parts) => 10 + parts.iter().map(Self::cost).sum::<u32>(),
             Self::Field(path, Move::Becomes { from: None, .. } | Move::Changed, _) if path.steps.len() == 1 => 2,
             Self::Field(..) => 4,
+            Self::Only(_, state) => state.cost(),
             Self::Matches(query, _) | Self::Exists(query) if !query.is_path() => 40,
             Self::Matches(query, _) | Self::Exists(query) => match query.root() {
                 Root::Change | Root::Meta | Root::Key => 1,
@@ -123,11 +149,17 @@ impl Condition {
             Self::Field(path, transition, numbers) => transition.holds(view, path, *numbers, evidence),
             Self::Matches(query, check) => matches(view, query, check, evidence),
             Self::Exists(query) => exists(view, query, evidence),
+            Self::Only(side, state) => state.holds_only(*side, view, evidence),
         }
     }
 
     fn cannot_hold(&self, view: &View<'_>) -> bool {
-        matches!(self, Self::Field(path, transition, _) if !matches!(transition, Move::Unchanged) && view.is_untouched(path))
+        match self {
+            Self::Field(_, Move::Unchanged, _) => false,
+            Self::Field(path, ..) => view.is_untouched(path),
+            Self::Only(_, state) => state.is_untouched(view),
+            Self::All(_) | Self::Any(_) | Self::Matches(..) | Self::Exists(_) => false,
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use bson::{Bson, RawBsonRef, RawDocument};
 use foldhash::fast::RandomState;
 
-use super::ast::{Transition, When, Where};
+use super::ast::{State, Transition, When, Where};
+use super::condition::Conditions;
 use super::path::Path;
 use super::query::Root;
 use super::{FieldPath, Matcher};
@@ -26,8 +27,34 @@ enum Value {
 }
 
 impl Guard {
-    /// The guard on what a field becomes.
-    pub(super) fn of_when(when: &When) -> Option<Self> {
+    /// The guard on what a field becomes, by an update that touches it.
+    pub(super) fn of_update(conditions: &Conditions<'_>) -> Option<Self> {
+        let enters = || match conditions.enters?.0.as_slice() {
+            // Of several conditions any may be the one that is new.
+            [only] => Self::of_state(std::slice::from_ref(only)),
+            _ => None,
+        };
+        conditions.when.and_then(Self::of_when).or_else(enters)
+    }
+
+    /// The guard on what a field of an inserted document is.
+    pub(super) fn of_insert(conditions: &Conditions<'_>) -> Option<Self> {
+        let filter = || conditions.filter.and_then(|filter| Self::of_where(filter, Root::After));
+        let enters = || conditions.enters.and_then(|State(all)| Self::of_state(all));
+        conditions.when.and_then(Self::of_when).or_else(enters).or_else(filter)
+    }
+
+    /// The guard on what a field of a deleted document was.
+    pub(super) fn of_delete(conditions: &Conditions<'_>) -> Option<Self> {
+        let filter = || conditions.filter.and_then(|filter| Self::of_where(filter, Root::Before));
+        conditions.leaves.and_then(|State(all)| Self::of_state(all)).or_else(filter)
+    }
+
+    fn of_state(all: &[(FieldPath, Matcher)]) -> Option<Self> {
+        all.iter().find_map(|(path, matcher)| Self::new(top_level(path)?, matcher))
+    }
+
+    fn of_when(when: &When) -> Option<Self> {
         match when {
             When::All(parts) => parts.iter().find_map(Self::of_when),
             When::Field(path, transition) => match &**transition {
@@ -39,7 +66,7 @@ impl Guard {
     }
 
     /// The guard on what a field of a root is.
-    pub(super) fn of_where(filter: &Where, root: Root) -> Option<Self> {
+    fn of_where(filter: &Where, root: Root) -> Option<Self> {
         match filter {
             Where::All(parts) => parts.iter().find_map(|part| Self::of_where(part, root)),
             Where::Matches(query, matcher) if query.root() == root && query.is_path() => match &*query.path().steps {

@@ -9,6 +9,7 @@ pub mod ast;
 mod check;
 mod condition;
 pub mod examples;
+mod group;
 mod guard;
 mod index;
 mod language;
@@ -25,6 +26,7 @@ mod rule;
 #[cfg(test)]
 mod sample;
 mod schema;
+mod state;
 mod template;
 mod text;
 mod transition;
@@ -50,6 +52,7 @@ pub use template::{Template, TextPart, TextTemplate};
 use crate::change::{Change, Image, Operation};
 use crate::event::{Event, EventId};
 
+use group::{Groups, Verdict};
 use index::NamespaceIndex;
 use rule::{CompiledRule, Names};
 use view::View;
@@ -73,6 +76,7 @@ pub struct Outcome {
     pub failed: Vec<FailedEvent>,
     /// Memory of `apply`, kept so that a change that fires nothing allocates nothing.
     candidates: Vec<usize>,
+    groups: Groups,
 }
 
 impl Outcome {
@@ -91,6 +95,9 @@ pub struct Undecided {
     pub rule: Arc<str>,
     /// Why: a word of a closed set, fit for a metric label.
     pub reason: UnknownReason,
+    /// What the rule wants to be done about it. With [`ast::UnknownPolicy::Assume`] it is done already: where an event could be made,
+    /// it is among the events.
+    pub policy: ast::UnknownPolicy,
 }
 
 /// Why a condition could not be decided.
@@ -100,6 +107,10 @@ pub enum UnknownReason {
     NoPreImage,
     /// The document after the change is not known.
     NoPostImage,
+    /// The conditions hold, but on weaker evidence than the rule accepts.
+    WeakEvidence,
+    /// The conditions hold, but whether an earlier rule of its group matches is not known.
+    EarlierRule,
 }
 
 impl UnknownReason {
@@ -108,6 +119,27 @@ impl UnknownReason {
         match self {
             Self::NoPreImage => "no_pre_image",
             Self::NoPostImage => "no_post_image",
+            Self::WeakEvidence => "weak_evidence",
+            Self::EarlierRule => "earlier_rule",
+        }
+    }
+
+    /// The same in a sentence, for people.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::NoPreImage => "the document before the change is not known",
+            Self::NoPostImage => "the document after the change is not known",
+            Self::WeakEvidence => "its conditions hold on weaker evidence than it accepts",
+            Self::EarlierRule => "it is not known whether an earlier rule of its group matches",
+        }
+    }
+
+    /// What makes such a rule decidable.
+    pub fn way_out(self) -> &'static str {
+        match self {
+            Self::NoPreImage | Self::NoPostImage | Self::WeakEvidence | Self::EarlierRule => {
+                "`changeling check` names the command that makes the server keep the documents before and after changes"
+            }
         }
     }
 }
@@ -144,8 +176,10 @@ impl ImageNeeds {
 impl RuleSet {
     /// Compiles checked rules into an index.
     pub fn compile(rules: Vec<ast::Rule>) -> Self {
-        let hash = hash_of(&rules);
-        let rules: Vec<CompiledRule> = rules.iter().map(CompiledRule::new).collect();
+        let groups = group::numbers(&rules);
+        let hash = hash_of(&rules, &groups);
+        let grouped = rules.iter().zip(groups);
+        let rules: Vec<CompiledRule> = grouped.map(|(rule, group)| CompiledRule::new(rule).in_group(group)).collect();
         let index = NamespaceIndex::new(&rules);
         Self { rules, index, hash }
     }
@@ -159,8 +193,17 @@ impl RuleSet {
             let view = View::new(change);
             let names = Names { database: &candidates.database, collection: &candidates.collection };
             let mut event_number = 0;
+            outcome.groups.clear();
             for rule in numbers.iter().filter_map(|&number| self.rules.get(number)) {
-                rule.apply(&view, &names, &mut event_number, outcome);
+                let Some(group) = rule.group else {
+                    rule.apply(&view, &names, Verdict::No, &mut event_number, outcome);
+                    continue;
+                };
+                let earlier = outcome.groups.so_far(group);
+                if earlier != Verdict::Matches {
+                    let verdict = rule.apply(&view, &names, earlier, &mut event_number, outcome);
+                    outcome.groups.note(group, verdict);
+                }
             }
         }
         outcome.candidates = numbers;
@@ -234,10 +277,12 @@ impl RuleSet {
     }
 }
 
-fn hash_of(rules: &[ast::Rule]) -> String {
+fn hash_of(rules: &[ast::Rule], groups: &[Option<usize>]) -> String {
     let mut hash = Sha256::new();
-    for rule in rules {
-        let content = ast::Rule { origin: String::new(), ..rule.clone() };
+    for (rule, group) in rules.iter().zip(groups) {
+        // Which rules are in a group counts, not what it is called in which file.
+        let first_of = group.map(|number| Arc::from(number.to_string()));
+        let content = ast::Rule { origin: String::new(), first_of, ..rule.clone() };
         let text = format!("{content:?}");
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);

@@ -1,23 +1,36 @@
 //! What a rule reads of the documents before and after a change: from it follow the images it needs and what the server may leave out.
 
-use super::ast::{self, Operations, Transition, When};
+use super::ast::{self, Operations, State, Transition, When};
 use super::check::Check;
+use super::condition::Conditions;
 use super::path::Path;
 use super::query::{Root, Start};
 use super::view::root_path;
 use super::{ImageNeeds, Query};
 use crate::change::value::Numbers;
 
-/// The top-level fields of which one must be touched for the condition to hold; `None` if none needs to be.
-pub(super) fn touched(when: &When) -> Option<Vec<String>> {
+/// The top-level fields of which one must be touched for the conditions to hold on an update; `None` if none needs to be.
+pub(super) fn touched(conditions: &Conditions<'_>) -> Option<Vec<String>> {
+    let states = [conditions.enters, conditions.leaves].into_iter().flatten().map(touched_by_state);
+    conditions.when.and_then(touched_by_when).into_iter().chain(states).min_by_key(Vec::len)
+}
+
+fn touched_by_state(State(all): &State) -> Vec<String> {
+    let mut fields: Vec<String> = all.iter().map(|(path, _)| Path::from(path).top_level().to_owned()).collect();
+    fields.sort();
+    fields.dedup();
+    fields
+}
+
+fn touched_by_when(when: &When) -> Option<Vec<String>> {
     match when {
         When::Field(_, transition) if matches!(**transition, Transition::Unchanged) => None,
         When::Field(path, _) => Some(vec![Path::from(path).top_level().to_owned()]),
-        When::All(parts) => parts.iter().filter_map(touched).min_by_key(Vec::len),
+        When::All(parts) => parts.iter().filter_map(touched_by_when).min_by_key(Vec::len),
         When::Any(parts) => {
             let mut fields = Vec::new();
             for part in parts {
-                fields.extend(touched(part)?);
+                fields.extend(touched_by_when(part)?);
             }
             fields.sort();
             fields.dedup();
@@ -40,7 +53,30 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    pub(super) fn add_when(&mut self, when: &When) {
+    pub(super) fn add_conditions(&mut self, conditions: &Conditions<'_>) {
+        if let Some(when) = conditions.when {
+            self.add_when(when);
+        }
+        if let Some(filter) = conditions.filter {
+            self.add_where(filter);
+        }
+        for state in [conditions.enters, conditions.leaves].into_iter().flatten() {
+            self.add_state(state);
+        }
+    }
+
+    fn add_state(&mut self, State(all): &State) {
+        (self.before, self.transitions) = (true, true);
+        for (path, matcher) in all {
+            // Of one path it is known that it is written, as long as nothing but what is written in it is asked.
+            if all.len() == 1 && Check::new(matcher, Numbers::ByValue).of_container().is_some() {
+                self.written.push(path.into());
+            }
+            self.after.push(path.into());
+        }
+    }
+
+    fn add_when(&mut self, when: &When) {
         match when {
             When::All(parts) => parts.iter().for_each(|part| self.add_when(part)),
             When::Any(parts) => {
@@ -75,7 +111,7 @@ impl Reads {
         }
     }
 
-    pub(super) fn add_where(&mut self, filter: &ast::Where) {
+    fn add_where(&mut self, filter: &ast::Where) {
         match filter {
             ast::Where::All(parts) => parts.iter().for_each(|part| self.add_where(part)),
             ast::Where::Matches(query, _) | ast::Where::Exists(query) => self.add_query(query),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::ast::{self, Operations};
-use super::condition::Condition;
+use super::ast::{self, Operations, UnknownPolicy};
+use super::condition::{Condition, Conditions};
+use super::group::Verdict;
 use super::guard::Guard;
 use super::path::Path;
 use super::payload::{Payload, text_of};
@@ -30,12 +31,15 @@ pub(super) struct CompiledRule {
     /// What a field must have been before a delete.
     pub(super) before_is: Option<Guard>,
     pub(super) needs: ImageNeeds,
+    /// The group of rules of which only the first that matches fires.
+    pub(super) group: Option<usize>,
     /// Even an update leaves the rule undecided without the document before it.
     pub(super) asks_what_was: bool,
     condition: Condition,
     data: Payload,
     key: Option<TextTemplate>,
     subject: Option<TextTemplate>,
+    unknown: UnknownPolicy,
     evidence: Evidence,
     /// The places after the change that the rule reads, for deciding whether to look a document up.
     reads_after: Vec<Path>,
@@ -50,41 +54,45 @@ pub(super) struct Names<'n> {
 impl CompiledRule {
     pub(super) fn new(rule: &ast::Rule) -> Self {
         let data = Payload::new(&rule.data);
+        let conditions = Conditions::from(rule);
         let mut reads = Reads::default();
-        if let Some(when) = &rule.when {
-            reads.add_when(when);
-        }
-        if let Some(filter) = &rule.filter {
-            reads.add_where(filter);
-        }
+        reads.add_conditions(&conditions);
         data.visit_queries(&mut |query| reads.add_query(query));
         for template in rule.key.iter().chain(&rule.subject) {
             template.visit_queries(&mut |query| reads.add_query(query));
         }
-        let becomes = rule.when.as_ref().and_then(Guard::of_when);
-        let is = |root| rule.filter.as_ref().and_then(|filter| Guard::of_where(filter, root));
+        let needs = reads.needs(rule.operations);
+        let becomes = Guard::of_update(&conditions);
         let touched = match &becomes {
             Some(guard) => Some(vec![guard.field.clone()]),
-            None => rule.when.as_ref().and_then(touched),
+            None => touched(&conditions),
         };
         Self {
             id: Arc::clone(&rule.id),
             event: Arc::clone(&rule.event),
             touched,
-            after_is: becomes.clone().or_else(|| is(Root::After)),
-            before_is: is(Root::Before),
+            after_is: Guard::of_insert(&conditions),
+            before_is: Guard::of_delete(&conditions),
             becomes,
             collections: rule.collections.clone(),
             operations: rule.operations,
-            needs: reads.needs(rule.operations),
-            asks_what_was: reads.asks_what_was(rule.operations),
-            condition: Condition::new(rule.when.as_ref(), rule.filter.as_ref(), rule.numbers),
+            needs,
+            group: None,
+            // An update's own description says what is new, and is no exact evidence.
+            asks_what_was: reads.asks_what_was(rule.operations) || (needs.before && rule.evidence == Evidence::Exact),
+            condition: Condition::new(conditions, rule.numbers),
             data,
             key: rule.key.clone(),
             subject: rule.subject.clone(),
+            unknown: rule.unknown,
             evidence: rule.evidence,
             reads_after: reads.after,
         }
+    }
+
+    /// The same rule in a group, of which only the first that matches fires.
+    pub(super) fn in_group(self, group: Option<usize>) -> Self {
+        Self { group, ..self }
     }
 
     pub(super) fn fires_on(&self, operation: Operation) -> bool {
@@ -95,19 +103,47 @@ impl CompiledRule {
         }
     }
 
-    /// Appends what the rule makes of the change; `number` counts the events of the change.
-    pub(super) fn apply(&self, view: &View<'_>, names: &Names<'_>, number: &mut u16, outcome: &mut Outcome) {
+    /// Appends what the rule makes of the change; `number` counts the events of the change. `earlier` is what the earlier rules of
+    /// its group said of it, none of which matches.
+    pub(super) fn apply(
+        &self,
+        view: &View<'_>,
+        names: &Names<'_>,
+        earlier: Verdict,
+        number: &mut u16,
+        outcome: &mut Outcome,
+    ) -> Verdict {
         let mut evidence = Evidence::Exact;
-        match self.condition.holds(view, &mut evidence) {
-            Truth::False => return,
-            Truth::Unknown(reason) => return outcome.undecided.push(Undecided { rule: Arc::clone(&self.id), reason }),
-            Truth::True => {}
+        let reason = match self.condition.holds(view, &mut evidence) {
+            Truth::False => return Verdict::No,
+            Truth::True if earlier == Verdict::Undecided => Some(UnknownReason::EarlierRule),
+            Truth::True => None,
+            Truth::Unknown(reason) => Some(reason),
+        };
+        // What is assumed is not known: such an event rests on no more than what the change says of itself.
+        if reason.is_some() {
+            evidence = evidence.max(Evidence::Delta);
         }
-        self.fire(view, names, evidence, 0, number, outcome);
+        let is_assumed = self.unknown == UnknownPolicy::Assume && evidence <= self.evidence;
+        let refused = match reason {
+            Some(reason) if !is_assumed => Some(reason),
+            _ => self.fire(view, names, evidence, 0, number, outcome).err(),
+        };
+        outcome.undecided.extend(refused.or(reason).map(|reason| self.undecided(reason)));
+        if refused.is_some() { Verdict::Undecided } else { Verdict::Matches }
+    }
+
+    /// What is told of the rule where it can not be decided.
+    pub(super) fn undecided(&self, reason: UnknownReason) -> Undecided {
+        Undecided { rule: Arc::clone(&self.id), reason, policy: self.unknown }
     }
 
     /// Appends the event of a rule whose conditions hold on this evidence; `ordinal` counts the events of the rule for the
     /// change.
+    ///
+    /// # Errors
+    ///
+    /// Why the rule does not want the event: it is known on weaker evidence than the rule accepts.
     fn fire(
         &self,
         view: &View<'_>,
@@ -116,13 +152,16 @@ impl CompiledRule {
         ordinal: u32,
         number: &mut u16,
         outcome: &mut Outcome,
-    ) {
+    ) -> Result<(), UnknownReason> {
+        if evidence > self.evidence {
+            return Err(UnknownReason::WeakEvidence);
+        }
         let id = self.event_id(view, ordinal);
         let data = match self.data.build(view, &mut evidence) {
             Ok(data) => data,
             Err(missing) => {
                 outcome.failed.push(FailedEvent { id, rule: Arc::clone(&self.id), reason: missing.reason });
-                return;
+                return Ok(());
             }
         };
         // CloudEvents knows no empty subject and no empty partition key.
@@ -130,9 +169,7 @@ impl CompiledRule {
         let subject = self.subject.as_ref().and_then(&mut text);
         let key = self.key.as_ref().and_then(&mut text);
         if evidence > self.evidence {
-            let reason =
-                if evidence == Evidence::LookUp { UnknownReason::NoPostImage } else { UnknownReason::NoPreImage };
-            return outcome.undecided.push(Undecided { rule: Arc::clone(&self.id), reason });
+            return Err(UnknownReason::WeakEvidence);
         }
         let change = view.change;
         let time = change.cluster_time;
@@ -157,11 +194,16 @@ impl CompiledRule {
             transaction: view.transaction().map(ToOwned::to_owned),
             data,
         });
+        Ok(())
     }
 
     /// True if the rule may fire and reads something after the change that is not known without a look-up.
     pub(super) fn wants_look_up(&self, view: &View<'_>) -> bool {
-        if self.reads_after.is_empty() || self.condition.holds(view, &mut Evidence::default()) == Truth::False {
+        // A rule that accepts no such evidence has nothing of it.
+        if self.evidence < Evidence::LookUp || self.reads_after.is_empty() {
+            return false;
+        }
+        if self.condition.holds(view, &mut Evidence::default()) == Truth::False {
             return false;
         }
         self.reads_after.iter().any(|path| matches!(view.fact(Root::After, path).known, Known::Unknown(_)))
@@ -356,7 +398,7 @@ mod tests {
         assert_eq!(looked_up(state()), "exact");
         assert_eq!(looked_up(rule_where("$.after.total", equals(7))), "lookup");
         let weak = Rule { evidence: Evidence::Delta, ..rule_where("$.after.total", equals(7)) };
-        assert_eq!(looked_up(weak), "no_post_image");
+        assert_eq!(looked_up(weak), "weak_evidence");
     }
 
     #[test]

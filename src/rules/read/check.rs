@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::rules::ast::{Rule, When, Where};
+use crate::rules::ast::{Destination, Rule, State, When, Where};
 use crate::rules::examples::Example;
-use crate::rules::query::Root;
-use crate::rules::{Matcher, Query, Template, TextPart, TextTemplate};
-use crate::yaml::{Diagnostics, FileDiagnostics, SourceFile, Span, did_you_mean};
+use crate::rules::{Matcher, Template};
+use crate::yaml::{Diagnostics, SourceFile, Span, did_you_mean};
 
 use super::rule::ReadRule;
-use super::{ReadFile, codes, possible};
+use super::{ReadFile, can_fire, codes};
 
 /// Every check that needs whole rules.
 pub(super) fn all(files: &[SourceFile], read: &mut [ReadFile], diagnostics: &mut Diagnostics) {
@@ -17,8 +16,8 @@ pub(super) fn all(files: &[SourceFile], read: &mut [ReadFile], diagnostics: &mut
         let mut notes = diagnostics.of(file);
         for rule in &mut read.rules {
             let errors_before = notes.error_count();
-            cannot_fire(&mut notes, rule);
-            never_there(&mut notes, rule);
+            can_fire::cannot_fire(&mut notes, rule);
+            can_fire::never_there(&mut notes, rule);
             rule.can_fire = notes.error_count() == errors_before;
         }
     }
@@ -57,104 +56,6 @@ fn duplicate_ids(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diag
                     .help(help);
             }
         }
-    }
-}
-
-/// A rule for inserts (or deletes) only, with a condition that no insert (or delete) fulfils.
-fn cannot_fire(notes: &mut FileDiagnostics<'_>, read: &ReadRule) {
-    let rule = &read.rule;
-    let operations = rule.operations;
-    let (word, missing, can_hold): (_, _, &dyn Fn(&When) -> bool) =
-        match (operations.insert, operations.update, operations.delete) {
-            (true, false, false) => ("insert", Root::Before, &possible::can_hold_on_insert),
-            (false, false, true) => ("delete", Root::After, &possible::can_hold_on_delete),
-            _ => return,
-        };
-    if rule.when.as_ref().is_some_and(|when| !can_hold(when)) {
-        let help = match word {
-            "insert" => "an inserted document has no value before: leave out `from`, or use `on: update`",
-            _ => "a deleted document has no value after: leave out `to`, or use `on: update`",
-        };
-        let message = format!("the rule can not fire: its `when` never holds on {word}");
-        notes.error(read.event_span, codes::CANNOT_FIRE, message).help(help);
-    }
-    if rule.filter.as_ref().is_some_and(|filter| needs(filter, missing)) {
-        notes
-            .error(
-                read.event_span,
-                codes::CANNOT_FIRE,
-                format!("the rule can not fire: its `where` never holds on {word}"),
-            )
-            .help(format!(
-                "`$.{}` is absent on {word}: ask the other document, or another operation",
-                missing.as_str()
-            ));
-    }
-    let mut required = None;
-    visit(&rule.data, &mut |query, is_required| {
-        if is_required && query.root() == missing {
-            required = Some(query.text.clone());
-        }
-    });
-    if let Some(path) = required {
-        notes
-            .error(
-                read.data_span,
-                codes::CANNOT_FIRE,
-                format!("no event can be built: `{path}` is required, and absent on {word}"),
-            )
-            .help("leave out `required`, or read the other document");
-    }
-}
-
-/// True if the condition can only hold with a node under a root that is absent.
-fn needs(filter: &Where, absent: Root) -> bool {
-    match filter {
-        Where::All(all) => all.iter().any(|one| needs(one, absent)),
-        Where::Exists(query) => query.root() == absent,
-        Where::Matches(query, matcher) => query.root() == absent && !possible::holds_for_missing(matcher),
-    }
-}
-
-/// Paths of the payload that never hold a value, because the document they look into is never there.
-fn never_there(notes: &mut FileDiagnostics<'_>, read: &ReadRule) {
-    let operations = read.rule.operations;
-    let (word, missing) = match (operations.insert, operations.update, operations.delete) {
-        (true, false, false) => ("insert", Root::Before),
-        (false, false, true) => ("delete", Root::After),
-        _ => return,
-    };
-    let mut paths = Vec::new();
-    visit(&read.rule.data, &mut |query, is_required| {
-        if !is_required && query.root() == missing {
-            paths.push(query.text.clone());
-        }
-    });
-    let texts = [&read.rule.key, &read.rule.subject].into_iter().flatten();
-    paths.extend(texts.flat_map(queries).filter(|query| query.root() == missing).map(|query| query.text.clone()));
-    if let Some(path) = paths.first() {
-        let other = if missing == Root::Before { "$.after" } else { "$.before" };
-        notes
-            .warning(read.data_span, codes::NEVER_THERE, format!("`{path}` is never there on {word}"))
-            .help(format!("read it from `{other}`"));
-    }
-}
-
-fn queries(text: &TextTemplate) -> impl Iterator<Item = &Query> {
-    text.parts.iter().filter_map(|part| match part {
-        TextPart::Query(query) => Some(query),
-        TextPart::Text(_) => None,
-    })
-}
-
-/// Shows every query of a template, and whether its value is required.
-fn visit(template: &Template, show: &mut dyn FnMut(&Query, bool)) {
-    match template {
-        Template::Literal(_) => {}
-        Template::Path { query, required, .. } => show(query, *required),
-        Template::Text(text) => queries(text).for_each(|query| show(query, false)),
-        Template::Map(fields) => fields.iter().for_each(|(_, field)| visit(field, show)),
-        Template::List(elements) => elements.iter().for_each(|element| visit(element, show)),
     }
 }
 
@@ -209,7 +110,7 @@ fn shape(template: &Template) -> BTreeSet<String> {
 fn indistinguishable(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
     let mut seen: HashMap<String, (&str, String)> = HashMap::new();
     for (file, rule) in every(files, read).filter(|(_, rule)| rule.enabled) {
-        let conditions = conditions(&rule.rule);
+        let conditions = format!("{} {}", conditions(&rule.rule), deliberate(&rule.rule, file));
         let Some((first, first_place)) = seen.get(&conditions) else {
             seen.insert(conditions, (&rule.rule.id, place(file, rule.id_span)));
             continue;
@@ -230,7 +131,27 @@ fn conditions(rule: &Rule) -> String {
     collections.dedup();
     let when = rule.when.as_ref().map(when_text);
     let filter = rule.filter.as_ref().map(where_text);
-    format!("{collections:?} {:?} {:?} {when:?} {filter:?}", rule.operations, rule.numbers)
+    let (enters, leaves) = (rule.enters.as_ref().map(state_text), rule.leaves.as_ref().map(state_text));
+    let (each, transaction) = (&rule.each, &rule.transaction);
+    format!(
+        "{collections:?} {:?} {:?} {when:?} {filter:?} {enters:?} {leaves:?} {each:?} {transaction:?}",
+        rule.operations, rule.numbers
+    )
+}
+
+/// What tells apart rules with the same conditions, since somebody meant it so: the group of which only one fires, and one
+/// event that is sent to several sinks with different data.
+fn deliberate(rule: &Rule, file: &SourceFile) -> String {
+    let group = rule.first_of.as_ref().map(|group| (&file.name, group));
+    let names = |to: &Vec<Destination>| to.iter().map(|one| one.sink.clone()).collect::<BTreeSet<_>>();
+    let to = rule.to.as_ref().map(|to| (&rule.event, names(to)));
+    format!("{group:?} {to:?}")
+}
+
+fn state_text(State(all): &State) -> Vec<String> {
+    let mut texts: Vec<_> = all.iter().map(|(path, matcher)| format!("{:?} {matcher:?}", path.steps)).collect();
+    texts.sort();
+    texts
 }
 
 fn when_text(when: &When) -> String {

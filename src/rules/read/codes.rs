@@ -48,3 +48,7 @@ pub(super) const INDISTINGUISHABLE: &str = "R042";
 pub(super) const NEVER_THERE: &str = "R043";
 /// Warning: a text that was probably meant as a path or a word of the language.
 pub(super) const TAKEN_AS_TEXT: &str = "R044";
+/// Warning: a key that changes nothing beside the others of the rule.
+pub(super) const NO_EFFECT: &str = "R045";
+/// Warning: a rule that an earlier one of its group never lets fire.
+pub(super) const SHADOWED: &str = "R046";

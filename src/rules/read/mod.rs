@@ -1,8 +1,10 @@
 //! From the text of rule files to checked rules: every problem of every file at once, each with its place and a way out.
 
+mod can_fire;
 mod check;
 mod codes;
 mod condition;
+mod destination;
 mod example;
 mod filter;
 mod literal;
@@ -10,6 +12,7 @@ mod operations;
 mod possible;
 mod reader;
 mod rule;
+mod state;
 mod template;
 mod when;
 
@@ -158,12 +161,12 @@ mod tests {
             let keys: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
             assert_eq!(keys, known.iter().copied().collect(), "{pointer}");
         };
-        let mut defaults: Vec<_> = rule::KEYS.into_iter().filter(|key| !matches!(*key, "event" | "id")).collect();
+        let mut defaults: Vec<_> = rule::KEYS.iter().copied().filter(|key| !matches!(*key, "event" | "id")).collect();
         defaults.push("numbers");
         let mut operators = condition::OPERATORS.to_vec();
         operators.push("ignore_case");
         check("/properties", &FILE_KEYS);
-        check("/definitions/rule/properties", &rule::KEYS);
+        check("/definitions/rule/properties", rule::KEYS);
         check("/definitions/defaults/properties", &defaults);
         check("/definitions/operators/properties", &operators);
         check("/definitions/transition/anyOf/1/properties", &when::KEYS);

@@ -8,6 +8,19 @@ use super::reader::Reader;
 
 /// What transitions can hold on.
 pub(super) const UPDATE: Operations = Operations { insert: false, update: true, delete: false };
+/// What a state that a document starts to satisfy can hold on.
+pub(super) const INSERT_OR_UPDATE: Operations = Operations { insert: true, update: true, delete: false };
+/// What a state that a document stops to satisfy can hold on.
+pub(super) const UPDATE_OR_DELETE: Operations = Operations { insert: false, update: true, delete: true };
+
+/// What all of these can hold on; `None` if there are none.
+pub(super) fn common(all: impl IntoIterator<Item = Operations>) -> Option<Operations> {
+    all.into_iter().reduce(|one, other| Operations {
+        insert: one.insert && other.insert,
+        update: one.update && other.update,
+        delete: one.delete && other.delete,
+    })
+}
 
 /// Reads `on`; where it is absent, what the conditions of the rule can hold on stands for it.
 pub(super) fn read(
@@ -21,7 +34,7 @@ pub(super) fn read(
             return implied;
         }
         reader
-            .error(place, codes::MISSING_KEY, "the rule says neither `on` nor `when`")
+            .error(place, codes::MISSING_KEY, "the rule does not say on which changes it fires")
             .help("write `on: insert`, `on: update` or `on: delete`, or a list of them");
         return None;
     };

@@ -89,6 +89,16 @@ pub(super) fn contradiction(all: &[When]) -> Option<(&FieldPath, &FieldPath)> {
     })
 }
 
+/// The paths that must stay unchanged for the transitions to hold.
+pub(super) fn still_paths(when: &When) -> Vec<&FieldPath> {
+    match when {
+        When::All(all) => all.iter().flat_map(still_paths).collect(),
+        When::Any(_) => Vec::new(),
+        When::Field(path, transition) if matches!(**transition, Transition::Unchanged) => vec![path],
+        When::Field(..) => Vec::new(),
+    }
+}
+
 /// The values that can match, where they can be counted.
 fn values(matcher: &Matcher) -> Option<Vec<Bson>> {
     match matcher {

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use crate::event::Evidence;
-use crate::rules::ast::{self, Numbers, UnknownPolicy};
+use crate::rules::ast::{self, Numbers, Operations, State, UnknownPolicy, When, Where};
+use crate::rules::query::Root;
 use crate::rules::{NamespacePattern, Template};
 use crate::yaml::{Entry, Node, Span};
 
+use super::destination::ReadDestination;
 use super::reader::Reader;
-use super::{codes, filter, operations, template, when};
+use super::{can_fire, codes, destination, filter, operations, state, template, when};
 
 /// Every key that a rule may have in this version.
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: &[&str] = &[
     "event",
     "id",
     "description",
@@ -21,20 +23,21 @@ pub(super) const KEYS: [&str; 13] = [
     "on",
     "when",
     "where",
+    "enters",
+    "leaves",
+    "first_of",
     "data",
     "key",
     "subject",
+    "to",
     "unknown",
+    "evidence",
 ];
 /// Keys of the language that this version refuses, with what to do instead.
-const NOT_YET: [(&str, &str); 7] = [
-    ("enters", "use `when` for the fields that change, and `where` for the state"),
-    ("leaves", "use `when` for the fields that change, and `where` for the state"),
+const NOT_YET: &[(&str, &str)] = &[
     ("each", "use `when: {items: changed}` for the array as a whole"),
     ("transaction", "write one rule for each of its changes; their events carry the same `transaction`"),
-    ("first_of", "make the conditions of the rules exclude each other"),
     ("to", "every sink gets every event"),
-    ("evidence", "every event carries its `evidence`; filter where it is consumed"),
 ];
 /// Keys that say which rule it is: they can not be shared by all rules of a file.
 const OWN_KEYS: [&str; 2] = ["event", "id"];
@@ -51,6 +54,8 @@ pub(super) struct ReadRule {
     pub(super) id_span: Span,
     /// Where `data` stands, or the event's name.
     pub(super) data_span: Span,
+    /// The sinks that it names, with their places.
+    pub(super) destinations: Vec<ReadDestination>,
 }
 
 /// What the rules of a file have in common.
@@ -130,7 +135,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         if is_refused(reader, entry) {
             has_refused_condition |= matches!(entry.key.as_str(), "enters" | "leaves" | "each" | "transaction");
         } else if !KEYS.contains(&entry.key.as_str()) {
-            reader.unknown_key(entry, &KEYS, "a rule");
+            reader.unknown_key(entry, KEYS, "a rule");
         }
     }
     let fields = Fields { own, defaults: &defaults.entries };
@@ -142,11 +147,9 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
     }
     let id = name(reader, &fields, "id").or(event);
     let collections = collections(reader, &fields, node.span);
-    let when_node = fields.get("when");
-    let condition = when_node.map(|node| when::read(reader, node));
-    let filter = fields.get("where").map(|node| filter::read(reader, node));
+    let conditions = conditions(reader, &fields);
     // A rule with a condition that is refused says enough: a second error would mislead.
-    let implied = (when_node.is_some() || has_refused_condition).then_some(operations::UPDATE);
+    let implied = conditions.implied.or_else(|| has_refused_condition.then_some(operations::UPDATE));
     let operations = operations::read(reader, fields.get("on"), implied, node.span);
     let data = fields.get("data").map_or_else(|| Some(Template::Map(Vec::new())), |node| template::data(reader, node));
     let key = fields.get("key").map(|node| template::text(reader, node, "`key`"));
@@ -154,34 +157,32 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
     let description = fields.get("description").and_then(|node| reader.text(node, "`description`"));
     let tags = fields.get("tags").and_then(|node| reader.texts(node, "`tags`")).unwrap_or_default();
     let enabled = fields.get("enabled").is_none_or(|node| reader.boolean(node, "`enabled`").unwrap_or(true));
-    unknown_policy(reader, &fields);
+    let first_of = name(reader, &fields, "first_of");
+    let to = fields.get("to").map(|node| destination::read(reader, node).unwrap_or_default());
+    let (unknown, evidence) = what_is_not_known(reader, &fields);
     if reader.errors() > mark {
         return None;
     }
     let place = fields.entry("event").map_or(node.span, |entry| entry.key_span);
     let event_span = fields.get("event").map_or(node.span, |node| node.span);
     let rule = ast::Rule {
-        id: Arc::from(id?),
-        event: Arc::from(event?),
         description: description.map(str::to_owned),
         tags: tags.into_iter().map(|(tag, _)| tag.to_owned()).collect(),
-        collections: collections?,
-        operations: operations?,
-        when: condition.flatten(),
-        filter: filter.flatten(),
-        enters: None,
-        leaves: None,
-        each: None,
-        transaction: None,
-        first_of: None,
-        to: None,
+        event: Arc::from(event?),
+        when: conditions.when,
+        filter: conditions.filter,
+        enters: conditions.enters,
+        leaves: conditions.leaves,
+        first_of: first_of.map(Arc::from),
+        to: to.as_ref().map(|to| to.iter().map(|one| one.destination.clone()).collect()),
         data: data?,
         key: key.flatten(),
         subject: subject.flatten(),
         numbers: defaults.numbers,
-        unknown: UnknownPolicy::Skip,
-        evidence: Evidence::LookUp,
+        unknown,
+        evidence,
         origin: format!("{}:{}:{}", reader.file_name(), place.line, place.column),
+        ..ast::Rule::new(id?, collections?, operations?)
     };
     Some(ReadRule {
         rule,
@@ -190,7 +191,37 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         event_span,
         id_span: fields.get("id").map_or(event_span, |node| node.span),
         data_span: fields.entry("data").map_or(event_span, |entry| entry.key_span),
+        destinations: to.unwrap_or_default(),
     })
+}
+
+/// The conditions of a rule on one change.
+struct ReadConditions {
+    when: Option<When>,
+    filter: Option<Where>,
+    enters: Option<State>,
+    leaves: Option<State>,
+    /// What all of them can hold on, if there is one that says.
+    implied: Option<Operations>,
+}
+
+fn conditions(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ReadConditions {
+    let when = fields.get("when").and_then(|node| when::read(reader, node));
+    let filter = fields.get("where").and_then(|node| filter::read(reader, node));
+    let mut state = |key: &str| fields.get(key).and_then(|node| state::read(reader, node, &format!("`{key}`")));
+    let (enters, leaves) = (state("enters"), state("leaves"));
+    let narrowing = [
+        ("when", operations::UPDATE),
+        ("enters", operations::INSERT_OR_UPDATE),
+        ("leaves", operations::UPDATE_OR_DELETE),
+    ];
+    let written = narrowing.into_iter().filter(|(key, _)| fields.get(key).is_some());
+    let mut implied = operations::common(written.map(|(_, operations)| operations));
+    if let (Some(implied), Some(filter)) = (&mut implied, &filter) {
+        implied.insert &= !can_fire::needs(filter, Root::Before);
+        implied.delete &= !can_fire::needs(filter, Root::After);
+    }
+    ReadConditions { when, filter, enters, leaves, implied }
 }
 
 /// The text of `event` or `id`, if it can be a name.
@@ -228,18 +259,34 @@ fn collections(reader: &mut Reader<'_>, fields: &Fields<'_>, place: Span) -> Opt
     patterns.into_iter().collect()
 }
 
-fn unknown_policy(reader: &mut Reader<'_>, fields: &Fields<'_>) {
-    const POLICIES: [&str; 4] = ["skip", "assume", "dead_letter", "stop"];
-    let Some(node) = fields.get("unknown") else { return };
-    match reader.text(node, "`unknown`") {
-        Some("skip") | None => {}
-        Some(word) if POLICIES.contains(&word) => {
-            reader
-                .error(node.span, codes::NOT_SUPPORTED, format!("this version does not support `unknown: {word}` yet"))
-                .help("write `unknown: skip`: the case is counted and logged by rule and reason");
-        }
-        Some(word) => {
-            reader.unknown_word(word, node.span, "`unknown`", &POLICIES);
-        }
+/// `unknown` and `evidence`.
+fn what_is_not_known(reader: &mut Reader<'_>, fields: &Fields<'_>) -> (UnknownPolicy, Evidence) {
+    const POLICIES: [(&str, UnknownPolicy); 4] = [
+        ("skip", UnknownPolicy::Skip),
+        ("assume", UnknownPolicy::Assume),
+        ("dead_letter", UnknownPolicy::DeadLetter),
+        ("stop", UnknownPolicy::Stop),
+    ];
+    let policy = fields.get("unknown").and_then(|node| one_of_words(reader, node, "`unknown`", &POLICIES));
+    let all = [Evidence::Exact, Evidence::Delta, Evidence::LookUp].map(|evidence| (evidence.as_str(), evidence));
+    let evidence = fields.get("evidence").and_then(|node| one_of_words(reader, node, "`evidence`", &all));
+    if let (Some(UnknownPolicy::Assume), Some(Evidence::Exact)) = (policy, evidence)
+        && let Some(entry) = fields.entry("unknown")
+    {
+        let message = "`unknown: assume` has no effect beside `evidence: exact`: what is assumed is not exact";
+        reader
+            .warning(entry.key_span, codes::NO_EFFECT, message)
+            .help("leave out `unknown`, or write `evidence: delta`");
     }
+    (policy.unwrap_or_default(), evidence.unwrap_or(Evidence::LookUp))
+}
+
+fn one_of_words<T: Copy>(reader: &mut Reader<'_>, node: &Node, what: &str, all: &[(&str, T)]) -> Option<T> {
+    let word = reader.text(node, what)?;
+    let found = all.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning);
+    if found.is_none() {
+        let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
+        reader.unknown_word(word, node.span, what, &words);
+    }
+    found
 }
