@@ -163,9 +163,8 @@ impl App {
         let rules = config.rule_set.clone();
         metrics.rules_loaded.set(i64::try_from(rules.len()).unwrap_or(i64::MAX));
         let client = mongo_client::connect(&config.source.uri).await?;
-        let scope = config.scope();
-        let images = rules.image_needs_of_all();
-        let mut source = ChangeStreamSource::new(client.clone(), &config.source, scope, images, metrics.clone());
+        let plan = config.plan(&rules);
+        let mut source = ChangeStreamSource::new(client.clone(), &config.source, plan, metrics.clone());
         let deployment = source.deployment().await?;
         let envelope = Envelope::new(&config.events, &config.name);
         let mut lanes = Vec::new();
@@ -211,8 +210,7 @@ pub async fn probe(config: &Config) -> Result<Vec<Finding>, AppError> {
     let client = mongo_client::connect(&config.source.uri).await?;
     let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
     let rules = &config.rule_set;
-    let mut source =
-        ChangeStreamSource::new(client.clone(), &config.source, config.scope(), rules.image_needs_of_all(), metrics);
+    let mut source = ChangeStreamSource::new(client.clone(), &config.source, config.plan(rules), metrics);
     let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
     let mut findings = source::probe(&mut source, &needs).await;
     name_undecided(rules, &mut findings);

@@ -95,6 +95,20 @@ pub enum Start {
     Beginning,
     /// With the first change at or after this time.
     At(ClusterTime),
-    /// From a position, usually a checkpoint's.
+    /// From a position of the same scope, usually a checkpoint's.
     Resume(Position),
+    /// From a position of another scope, whose token the stream may refuse: everything after it. Where the token tells its place,
+    /// that is exact; else changes of its very time are read again, with the same event ids.
+    Beyond(Position),
+}
+
+impl Start {
+    /// The same place for a source whose scope has changed.
+    #[must_use]
+    pub fn in_another_scope(self) -> Self {
+        match self {
+            Self::Resume(position) => Self::Beyond(position),
+            other @ (Self::Now | Self::Beginning | Self::At(_) | Self::Beyond(_)) => other,
+        }
+    }
 }

@@ -102,6 +102,11 @@ impl Batch {
         Some(Self::new(self.bytes.clone(), documents, std::mem::replace(&mut self.end, end)))
     }
 
+    /// Leaves out the first `count` changes. Only for a batch that nothing was attached to.
+    pub fn drop_first(&mut self, count: usize) {
+        self.documents.drain(..count.min(self.documents.len()));
+    }
+
     /// The bytes of the documents that were looked up.
     pub fn looked_up_byte_count(&self) -> usize {
         self.looked_up_byte_count

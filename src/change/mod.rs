@@ -17,7 +17,7 @@ use crate::position::ClusterTime;
 
 pub use batch::{Batch, LookUp};
 pub use decode::{DecodeError, Entry, Notice, NoticeKind};
-pub use token::token_facts;
+pub use token::{Place, Rank, token_facts};
 
 /// What happened to the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! The two facts we read from a resume token. Everything else of it is opaque.
+//! The few facts we read from a resume token. Everything else of it is opaque.
 //!
 //! A token is a KeyString in hexadecimal: type byte `82` (Timestamp), four bytes of seconds, four of increment, the token's
 //! version, its type, and the index of the operation in its transaction (source: `resume_token.cpp` of MongoDB; checked on
@@ -16,8 +16,53 @@ const INTEGER_ZERO: u8 = 0x29;
 /// `None` where the token has another form (databases that only speak MongoDB's protocol): then the caller falls back on
 /// the change's own fields.
 pub fn token_facts(token: &RawDocument) -> Option<(ClusterTime, u32)> {
-    let text = token.get_str("_data").ok()?.as_bytes();
-    let mut bytes = HexBytes(text);
+    let place = Place::of(token)?;
+    Some((place.time, place.index))
+}
+
+/// Where a resume token stands in the log: the order of the derived comparison is that of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place<'t> {
+    /// The cluster time of the place.
+    pub time: ClusterTime,
+    /// How it lies to the changes of that very time.
+    pub rank: Rank,
+    /// Which operation of its transaction the change is, from 0.
+    pub index: u32,
+    /// The token's text. Two changes of one time and one index come from two shards, and a router sorts them by it.
+    pub text: &'t str,
+}
+
+/// How a place lies to the changes of its own cluster time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Before all of them: a high-water mark.
+    Mark,
+    /// At one of them.
+    Change,
+    /// After all of them.
+    End,
+}
+
+impl<'t> Place<'t> {
+    /// The place of a token; `None` where [`token_facts`] gives nothing.
+    pub fn of(token: &'t RawDocument) -> Option<Self> {
+        place(token.get_str("_data").ok()?)
+    }
+
+    /// Before every change of this time.
+    pub fn before(time: ClusterTime) -> Self {
+        Self { time, rank: Rank::Mark, index: 0, text: "" }
+    }
+
+    /// After every change of this time.
+    pub fn after(time: ClusterTime) -> Self {
+        Self { time, rank: Rank::End, index: 0, text: "" }
+    }
+}
+
+fn place(text: &str) -> Option<Place<'_>> {
+    let mut bytes = HexBytes(text.as_bytes());
     if bytes.next()? != TIMESTAMP {
         return None;
     }
@@ -28,10 +73,9 @@ pub fn token_facts(token: &RawDocument) -> Option<(ClusterTime, u32)> {
     if version > 2 {
         return None;
     }
-    if version > 0 {
-        bytes.integer()?; // the token's type: event or high-water mark
-    }
-    Some((time, bytes.integer()?))
+    // The token's type is 0 for a high-water mark and 128 for an event; the first version knew only events.
+    let rank = if version > 0 && bytes.integer()? == 0 { Rank::Mark } else { Rank::Change };
+    Some(Place { time, rank, index: bytes.integer()?, text })
 }
 
 struct HexBytes<'t>(&'t [u8]);
@@ -74,6 +118,26 @@ mod tests {
         assert_eq!(token_facts(&token), Some((ClusterTime { seconds: 0x63A1_B2C3, increment: 5 }, 0)));
         let third = rawdoc! {"_data": "8263A1B2C3000000052B022C01002B046E5A1004"};
         assert_eq!(token_facts(&third).map(|facts| facts.1), Some(2));
+    }
+
+    #[test]
+    fn places_order_as_the_log_does() {
+        let time = |increment| ClusterTime { seconds: 0x63A1_B2C3, increment };
+        let (first, third) = (
+            rawdoc! {"_data": "8263A1B2C3000000052B022C0100296E5A1004"},
+            rawdoc! {"_data": "8263A1B2C3000000052B022C01002B046E5A1004"},
+        );
+        let mark = rawdoc! {"_data": "8263A1B2C3000000052B0229296E04"};
+        let places = [
+            Place::after(time(4)),
+            Place::of(&mark).unwrap(),
+            Place::of(&first).unwrap(),
+            Place::of(&third).unwrap(),
+            Place::after(time(5)),
+            Place::before(time(6)),
+        ];
+        assert_eq!(places[1].rank, Rank::Mark);
+        assert!(places.is_sorted(), "{places:?}");
     }
 
     #[test]

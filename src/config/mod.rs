@@ -26,7 +26,7 @@ use crate::namespace::Namespace;
 use crate::pipeline::PipelineSettings;
 use crate::rules::{self, NamespacePattern, RuleSet};
 use crate::sink::{DeadLetterSettings, EnvelopeSettings, MongodbSettings, SinkSettings};
-use crate::source::{Scope, SourceSettings};
+use crate::source::{Plan, Scope, SourceSettings};
 use crate::yaml::{Diagnostics, SourceFile};
 use substitute::Surroundings;
 
@@ -183,10 +183,14 @@ pub fn rule_files(paths: &[PathBuf]) -> (Vec<SourceFile>, Vec<RuleFilesError>) {
 impl Config {
     /// The collections that are watched: those of `source.watch`, or else those that the rules name.
     pub fn watched(&self) -> Vec<NamespacePattern> {
+        self.watched_for(&self.rule_set)
+    }
+
+    fn watched_for(&self, rules: &RuleSet) -> Vec<NamespacePattern> {
         match self.source.watched() {
             Ok(watched) if !watched.is_empty() => watched,
             // Entries that can not be read have been refused when the configuration was read.
-            Ok(_) | Err(_) => self.rule_set.namespaces(),
+            Ok(_) | Err(_) => rules.namespaces(),
         }
     }
 
@@ -198,6 +202,12 @@ impl Config {
     /// The stream that covers what is watched, without the collections that this connector writes to.
     pub fn scope(&self) -> Scope {
         Scope::covering(&self.watched(), &self.written())
+    }
+
+    /// How the source is read for these rules, which may be others than those of the files: a set that takes their place.
+    pub fn plan(&self, rules: &RuleSet) -> Plan {
+        let scope = Scope::covering(&self.watched_for(rules), &self.written());
+        Plan::new(scope, rules.image_needs_of_all())
     }
 
     /// Where dead letters go: as it is written, or else beside the checkpoint.

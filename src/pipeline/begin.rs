@@ -37,7 +37,9 @@ pub(super) async fn begin(pipeline: &mut Pipeline) -> Result<Beginning, Pipeline
         Start::Now => tracing::info!("reading begins with the next change"),
         Start::Beginning => tracing::info!("reading begins with the oldest change there is"),
         Start::At(time) => tracing::info!(%time, "reading begins at a time"),
-        Start::Resume(position) => tracing::info!(time = %position.time, "reading goes on from the checkpoint"),
+        Start::Resume(position) | Start::Beyond(position) => {
+            tracing::info!(time = %position.time, "reading goes on from the checkpoint");
+        }
     }
     Ok(Beginning { start, deployment, scope, position, lease })
 }
@@ -109,7 +111,7 @@ async fn deployment(pipeline: &mut Pipeline) -> Result<String, PipelineError> {
     }
 }
 
-/// At the checkpoint if it is of this deployment; by its time only, if what is watched has changed.
+/// At the checkpoint if it is of this deployment; by its place in the log, if what is watched, or how, has changed.
 fn start_from(
     saved: Option<Checkpoint>,
     deployment: &str,
@@ -121,10 +123,8 @@ fn start_from(
         return Err(PipelineError::OtherDeployment { saved: saved.deployment, source_is: deployment.to_owned() });
     }
     if saved.scope != scope {
-        tracing::info!(
-            "what is watched has changed since the checkpoint: its time tells where to go on, so that nothing is missed"
-        );
-        return Ok(Start::At(saved.position.time));
+        tracing::info!("what is watched has changed since the checkpoint: its time tells where to go on");
+        return Ok(Start::Beyond(saved.position));
     }
     Ok(Start::Resume(saved.position))
 }
@@ -148,7 +148,7 @@ mod tests {
         let start = |saved, deployment, scope| start_from(saved, deployment, scope, &Start::Beginning);
         assert_eq!(start(None, "replica-set a", "shop").unwrap(), Start::Beginning);
         assert_eq!(start(Some(saved()), "replica-set a", "shop").unwrap(), Start::Resume(position.clone()));
-        assert_eq!(start(Some(saved()), "replica-set a", "shop.orders").unwrap(), Start::At(time));
+        assert_eq!(start(Some(saved()), "replica-set a", "shop.orders").unwrap(), Start::Beyond(position.clone()));
         let refused = start(Some(saved()), "replica-set b", "shop").unwrap_err().to_string();
         assert!(refused.contains("\"replica-set a\"") && refused.contains("\"replica-set b\""), "{refused}");
         assert!(refused.contains("help:"), "{refused}");

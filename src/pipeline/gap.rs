@@ -18,7 +18,7 @@ pub(super) const NAME: &str = "changeling.gap";
 pub(super) fn event(error: &SourceError, lost: &Start, now: bson::DateTime) -> Option<Event> {
     let SourceError::LostPosition { code, name, position, oldest } = error else { return None };
     let (time, token) = match lost {
-        Start::Resume(position) => match &position.resume {
+        Start::Resume(position) | Start::Beyond(position) => match &position.resume {
             Resume::After(token) | Resume::AfterInvalidate(token) => (Some(position.time), token.as_bytes()),
             Resume::AtTime => (Some(position.time), &[][..]),
         },

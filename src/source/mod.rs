@@ -11,7 +11,7 @@ pub mod change_stream;
 mod settings;
 mod source_error;
 
-pub use change_stream::{ChangeStreamSource, Finding, Grade, Scope, Target, missing_images, probe};
+pub use change_stream::{ChangeStreamSource, Finding, Grade, Plan, Scope, Target, missing_images, probe};
 pub use settings::{OnLostPosition, SettingsError, SourceKind, SourceSettings, StartSetting};
 pub use source_error::SourceError;
 
@@ -43,6 +43,14 @@ pub trait Source: Send {
     /// Identifies what is watched and how. A token is only good for the scope it came from; after a change of scope the
     /// source goes on from the cluster time instead.
     fn scope(&self) -> String;
+
+    /// Reads by another plan from now on, for a rule set that takes the place of another. Gives true if that makes a difference:
+    /// then the source is closed and has another [`Source::scope`], and must be opened again with [`Start::Beyond`] at the
+    /// position after the last batch (see [`Start::in_another_scope`]), which loses and repeats nothing.
+    fn adopt(&mut self, plan: &Plan) -> bool {
+        let _ = plan;
+        false
+    }
 
     /// What can be asked about the log while `next` is waiting; absent where the log has no such facts.
     fn observer(&self) -> Option<Arc<dyn Observer>> {

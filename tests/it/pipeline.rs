@@ -348,7 +348,7 @@ async fn a_lost_position_stops_the_run_or_is_bridged_by_a_gap_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_of_another_deployment_is_refused_and_one_of_another_scope_gives_its_time() {
+async fn a_checkpoint_of_another_deployment_is_refused_and_one_of_another_scope_gives_its_place() {
     let stage = Stage::with_orders(3);
     let task = stage.run(stage.pipeline(well));
     stage.until_saved(3).await;
@@ -371,10 +371,12 @@ async fn a_checkpoint_of_another_deployment_is_refused_and_one_of_another_scope_
     stage
         .until("the new scope is saved", || stage.store.store.saved().is_some_and(|saved| saved.scope != "shop"))
         .await;
-    assert!(matches!(stage.opened.lock().unwrap().last(), Some(Start::At(time)) if time.seconds == 1_002));
+    assert!(
+        matches!(stage.opened.lock().unwrap().last(), Some(Start::Beyond(position)) if position.time.seconds == 1_002)
+    );
     stop.request();
     task.await.unwrap().unwrap();
-    assert_eq!(stage.durable.ids().len(), 6, "what is read again has the same ids");
+    assert_eq!(stage.durable.ids().len(), 6, "nothing is read again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use changeling::quantity::Period;
 use changeling::rules::ImageNeeds;
 use changeling::secret::Secret;
 use changeling::sink::{Envelope, EnvelopeSettings, SinkSettings, build};
-use changeling::source::{ChangeStreamSource, OnLostPosition, Scope, SourceSettings};
+use changeling::source::{ChangeStreamSource, OnLostPosition, Plan, Scope, SourceSettings};
 use mongodb::{Client, Collection};
 use tokio::task::JoinHandle;
 
@@ -77,8 +77,8 @@ impl Place {
         let source: SourceSettings =
             serde_json::from_value(serde_json::json!({"uri": "unused", "await_time": "50ms"})).unwrap();
         let scope = Scope::covering(&rules.namespaces(), &[]);
-        let source =
-            ChangeStreamSource::new(self.client.clone(), &source, scope, ImageNeeds::default(), metrics.clone());
+        let plan = Plan::new(scope, ImageNeeds::default());
+        let source = ChangeStreamSource::new(self.client.clone(), &source, plan, metrics.clone());
         let sink: SinkSettings =
             serde_json::from_value(serde_json::json!({"mongodb": {"collection": self.namespace("events")}})).unwrap();
         let envelope = Envelope::new(&EnvelopeSettings::default(), "shop");

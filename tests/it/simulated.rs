@@ -154,7 +154,7 @@ impl Source for LogSource {
             Start::Now => self.log.len(),
             Start::Beginning => oldest,
             Start::At(time) => time.seconds.saturating_sub(FIRST_SECOND) as usize,
-            Start::Resume(position) => changes_before(position),
+            Start::Resume(position) | Start::Beyond(position) => changes_before(position),
         };
         if self.next < oldest {
             return Err(SourceError::LostPosition {

@@ -2,6 +2,7 @@
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 
+use super::plan::StreamPlan;
 use super::scope::{Scope, Target};
 use crate::position::ClusterTime;
 use crate::rules::ImageNeeds;
@@ -29,7 +30,7 @@ pub(super) fn database(scope: &Scope) -> &str {
 }
 
 /// The `aggregate` command. Its first batch is empty by request, so that opening never waits for a scan of the oplog.
-pub(super) fn aggregate(scope: &Scope, at: &OpenAt, images: ImageNeeds, is_splitting: bool) -> Document {
+pub(super) fn aggregate(plan: &StreamPlan, at: &OpenAt, images: ImageNeeds, is_splitting: bool) -> Document {
     let mut stage = Document::new();
     // Never `required`: one collection without images would end the stream for all.
     if images.after {
@@ -44,7 +45,7 @@ pub(super) fn aggregate(scope: &Scope, at: &OpenAt, images: ImageNeeds, is_split
         OpenAt::After(token) => drop(stage.insert("resumeAfter", to_bson(token))),
         OpenAt::AfterInvalidate(token) => drop(stage.insert("startAfter", to_bson(token))),
     }
-    let collection = match scope.target() {
+    let collection = match plan.scope.target() {
         Target::Collection(namespace) => Bson::String(namespace.collection.clone()),
         Target::Database(_) => Bson::Int32(1),
         Target::Deployment => {
@@ -53,7 +54,7 @@ pub(super) fn aggregate(scope: &Scope, at: &OpenAt, images: ImageNeeds, is_split
         }
     };
     let mut pipeline = vec![doc! {"$changeStream": stage}];
-    pipeline.extend(scope.stages());
+    pipeline.extend(plan.stages());
     if is_splitting {
         pipeline.push(doc! {"$changeStreamSplitLargeEvent": {}});
     }
@@ -74,7 +75,8 @@ mod tests {
     fn images_are_asked_for_only_where_needed_and_never_required() {
         let orders = NamespacePattern { database: "shop".to_owned(), collection: "orders".to_owned() };
         let scope = Scope::covering(&[orders], &[]);
-        let command = |images| aggregate(&scope, &OpenAt::Now, images, false);
+        let plan = StreamPlan { scope, images: ImageNeeds::default() };
+        let command = |images| aggregate(&plan, &OpenAt::Now, images, false);
         assert_eq!(
             command(ImageNeeds::default()),
             doc! {"aggregate": "orders", "pipeline": [{"$changeStream": {}}], "cursor": {"batchSize": 0}}
@@ -88,7 +90,8 @@ mod tests {
         let scope = Scope::covering(&[], &[]);
         assert_eq!(database(&scope), "admin");
         let time = ClusterTime { seconds: 7, increment: 1 };
-        let command = aggregate(&scope, &OpenAt::Time(time), ImageNeeds::default(), true);
+        let plan = StreamPlan { scope, images: ImageNeeds::default() };
+        let command = aggregate(&plan, &OpenAt::Time(time), ImageNeeds::default(), true);
         assert_eq!(
             command.get_array("pipeline").unwrap(),
             &[

@@ -87,7 +87,7 @@ pub async fn probe(
     let user = user(source).await;
     findings.extend(deployment_findings(&deployment, &user));
     findings.push(stream_finding(source, &user).await);
-    if source.images != ImageNeeds::default() {
+    if source.plan.images() != ImageNeeds::default() {
         findings.extend(image_findings(source, &deployment, needs).await);
     }
     findings.push(oplog_finding(source, &deployment, &user).await);
@@ -102,7 +102,7 @@ pub async fn missing_images(
     source: &mut ChangeStreamSource,
     needs: &(dyn Fn(&Namespace) -> ImageNeeds + Send + Sync),
 ) -> Result<Vec<Finding>, SourceError> {
-    if source.images == ImageNeeds::default() {
+    if source.plan.images() == ImageNeeds::default() {
         return Ok(Vec::new());
     }
     let deployment = source.facts().await?.clone();
@@ -149,11 +149,11 @@ async fn stream_finding(source: &mut ChangeStreamSource, user: &User) -> Finding
         Ok(()) => source.next().await.map(drop),
         Err(error) => Err(error),
     };
-    source.cursor = None;
+    source.stream.close();
     match opened {
-        Ok(()) => Finding::ok(format!("the change stream of {} can be read", source.scope.target())),
+        Ok(()) => Finding::ok(format!("the change stream of {} can be read", source.plan.scope().target())),
         Err(error @ SourceError::Unauthorized { .. }) => Finding {
-            help: Some(failure::grant(source.scope.target(), &user.name, &user.database)),
+            help: Some(failure::grant(source.plan.scope().target(), &user.name, &user.database)),
             ..Finding::problem(&error)
         },
         Err(error) => Finding::problem(&error),
@@ -232,7 +232,7 @@ fn quoted(text: &str) -> String {
 
 /// The collections in scope and whether they keep images; `None` for one that is named and does not exist.
 async fn collections(source: &mut ChangeStreamSource) -> Result<Vec<(Namespace, Option<bool>)>, DatabaseError> {
-    let databases = match source.scope.target() {
+    let databases = match source.plan.scope().target() {
         Target::Collection(namespace) => vec![namespace.database.clone()],
         Target::Database(database) => vec![database.clone()],
         Target::Deployment => {
@@ -250,12 +250,12 @@ async fn collections(source: &mut ChangeStreamSource) -> Result<Vec<(Namespace, 
             }),
         );
     }
-    for named in source.scope.named() {
+    for named in source.plan.scope().named() {
         if !found.iter().any(|(namespace, _)| namespace == named) {
             found.push((named.clone(), None));
         }
     }
-    found.retain(|(namespace, _)| source.scope.may_cover(namespace));
+    found.retain(|(namespace, _)| source.plan.scope().may_cover(namespace));
     found.sort();
     Ok(found)
 }

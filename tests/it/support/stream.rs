@@ -8,7 +8,7 @@ use changeling::mongo_client;
 use changeling::position::{Position, Start};
 use changeling::rules::{ImageNeeds, NamespacePattern};
 use changeling::secret::Secret;
-use changeling::source::{ChangeStreamSource, Scope, Source, SourceError, SourceSettings};
+use changeling::source::{ChangeStreamSource, Plan, Scope, Source, SourceError, SourceSettings};
 use mongodb::Client;
 
 use super::PATIENCE;
@@ -21,6 +21,7 @@ pub const NO_IMAGES: ImageNeeds = ImageNeeds { before: false, after: false };
 /// A source and all batches it gave.
 pub struct Stream {
     pub source: ChangeStreamSource,
+    pub plan: Plan,
     pub batches: Vec<Batch>,
     pub metrics: Arc<Metrics>,
 }
@@ -47,8 +48,9 @@ impl Stream {
         let patterns: Vec<NamespacePattern> = patterns.iter().map(|text| pattern(text)).collect();
         let metrics = Arc::new(Metrics::new().expect("fresh"));
         let scope = Scope::covering(&patterns, &[]);
-        let source = ChangeStreamSource::new(client, &settings, scope, images, Arc::clone(&metrics));
-        Self { source, batches: Vec::new(), metrics }
+        let plan = Plan::new(scope, images);
+        let source = ChangeStreamSource::new(client, &settings, plan.clone(), Arc::clone(&metrics));
+        Self { source, plan, batches: Vec::new(), metrics }
     }
 
     /// Opened with the next change. Everything written from now on is in the stream.
