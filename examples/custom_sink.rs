@@ -26,7 +26,7 @@ use changeling::position::Start;
 use changeling::rules::{self, RuleSet};
 use changeling::secret::Secret;
 use changeling::sink::{Envelope, EnvelopeSettings, FileDeadLetters, Sink, SinkError, Undelivered};
-use changeling::source::{ChangeStreamSource, OnLostPosition, Scope, SourceSettings};
+use changeling::source::{ChangeStreamSource, OnLostPosition, Plan, Scope, SourceSettings};
 use changeling::yaml::SourceFile;
 
 const RULES: &str = "
@@ -103,7 +103,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings: SourceSettings = serde_json::from_value(serde_json::json!({ "uri": uri }))?;
     let client = mongo_client::connect(&Secret::new(uri)).await?;
     let scope = Scope::covering(&rules.namespaces(), &[]);
-    let source = ChangeStreamSource::new(client, &settings, scope, rules.image_needs_of_all(), metrics.clone());
+    let source =
+        ChangeStreamSource::new(client, &settings, Plan::new(scope, rules.image_needs_of_all()), metrics.clone());
 
     let envelope = Envelope::new(&EnvelopeSettings::default(), "custom-sink");
     let dead_letters = std::env::temp_dir().join("custom-sink-dead-letters.jsonl");
