@@ -13,7 +13,7 @@ use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use changeling::change::{Batch, Change, Entry};
 use changeling::rules::{self, Outcome, RuleSet};
 use changeling::yaml::SourceFile;
-use quamina::{MatcherBuildMode, Quamina};
+use quamina::Quamina;
 
 const RULE_COUNTS: [usize; 4] = [10, 100, 1_000, 10_000];
 /// Measurements of every cell; the fastest counts, as the one least disturbed.
@@ -25,9 +25,7 @@ fn main() {
     print!("{:<44}{:<12}", "the document", "");
     RULE_COUNTS.iter().for_each(|count| print!("{count:>9}"));
     println!("{:>12}", "compile, ms");
-    for (name, status, tier) in
-        [("matches no rule", "lost", "none"), ("a status that two rules wait for", "status-3", "gold")]
-    {
+    for (name, status, tier) in [("matches no rule", "lost", "none"), ("matches one rule", "status-6", "gold")] {
         let document = order(status, tier);
         let json = serde_json::to_vec(&bson::Bson::Document(document.clone()).into_relaxed_extjson())
             .expect("the document is JSON");
@@ -69,7 +67,6 @@ fn cell(count: usize, change: &Change<'_>, json: &[u8]) -> Cell {
     let our_compile_ms = begun.elapsed().as_secs_f64() * 1e3;
     let begun = Instant::now();
     let mut patterns = Quamina::<usize>::new();
-    patterns.set_matcher_build_mode(MatcherBuildMode::BuiltForSpeed);
     for number in 0..count {
         patterns.add_pattern(number, &pattern(number)).expect("the pattern is one");
     }
@@ -101,17 +98,17 @@ fn fastest(mut once: impl FnMut()) -> f64 {
     fastest
 }
 
-/// Every rule waits for a status of its own; every other one for a customer's tier as well, and every third for a total.
+/// Every rule waits for a status of its own; every other one for a customer's tier as well, and every third for a currency. (Not
+/// for one of several values, and not for a number above a bound: more than 255 such patterns make quamina 0.7.0 panic.)
 fn rule_file(count: usize) -> String {
     let mut text = "version: 1\ndefaults: {collection: shop.orders, on: insert}\nrules:\n".to_owned();
     for number in 0..count {
-        let status = number / 2;
-        text.push_str(&format!("  - event: Rule{number}\n    where: {{$.after.status: status-{status}"));
+        text.push_str(&format!("  - event: Rule{number}\n    where: {{$.after.status: status-{number}"));
         if number % 2 == 0 {
-            text.push_str(", $.after.customer.tier: [gold, platinum]");
+            text.push_str(", $.after.customer.tier: gold");
         }
         if number % 3 == 0 {
-            text.push_str(", $.after.total: {gte: 100}");
+            text.push_str(", $.after.currency: EUR");
         }
         text.push_str("}\n");
     }
@@ -119,12 +116,12 @@ fn rule_file(count: usize) -> String {
 }
 
 fn pattern(number: usize) -> String {
-    let mut pattern = format!("{{\"status\": [\"status-{}\"]", number / 2);
+    let mut pattern = format!("{{\"status\": [\"status-{number}\"]");
     if number % 2 == 0 {
-        pattern.push_str(", \"customer\": {\"tier\": [\"gold\", \"platinum\"]}");
+        pattern.push_str(", \"customer\": {\"tier\": [\"gold\"]}");
     }
     if number % 3 == 0 {
-        pattern.push_str(", \"total\": [{\"numeric\": [\">=\", 100]}]");
+        pattern.push_str(", \"currency\": [\"EUR\"]");
     }
     pattern.push('}');
     pattern
