@@ -138,6 +138,8 @@ pub struct Event {
     pub evidence: Evidence,
     /// The transaction of the change, as text.
     pub transaction: Option<String>,
+    /// The short hash of the rule set that made it; absent for events about the connector itself.
+    pub rule_set: Option<Arc<str>>,
     /// The payload, in BSON types; each sink encodes it as it needs.
     pub data: RawDocumentBuf,
 }

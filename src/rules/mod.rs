@@ -63,7 +63,11 @@ pub struct RuleSet {
     rules: Vec<CompiledRule>,
     index: NamespaceIndex,
     hash: String,
+    short_hash: Arc<str>,
 }
+
+/// How many digits of the hash of a rule set its events carry.
+const SHORT_HASH_DIGITS: usize = 12;
 
 /// What applying a rule set to changes gives. Reused from change to change: `apply` only appends.
 #[derive(Debug, Default)]
@@ -181,7 +185,8 @@ impl RuleSet {
         let grouped = rules.iter().zip(groups);
         let rules: Vec<CompiledRule> = grouped.map(|(rule, group)| CompiledRule::new(rule).in_group(group)).collect();
         let index = NamespaceIndex::new(&rules);
-        Self { rules, index, hash }
+        let short_hash = hash[..SHORT_HASH_DIGITS].into();
+        Self { rules, index, hash, short_hash }
     }
 
     /// Appends to `outcome` what the rules make of one change.
@@ -193,6 +198,7 @@ impl RuleSet {
             let view = View::new(change);
             let names = Names { database: &candidates.database, collection: &candidates.collection };
             let mut event_number = 0;
+            let events_before = outcome.events.len();
             outcome.groups.clear();
             for rule in numbers.iter().filter_map(|&number| self.rules.get(number)) {
                 let Some(group) = rule.group else {
@@ -204,6 +210,9 @@ impl RuleSet {
                     let verdict = rule.apply(&view, &names, earlier, &mut event_number, outcome);
                     outcome.groups.note(group, verdict);
                 }
+            }
+            for event in &mut outcome.events[events_before..] {
+                event.rule_set = Some(Arc::clone(&self.short_hash));
             }
         }
         outcome.candidates = numbers;
@@ -274,6 +283,11 @@ impl RuleSet {
     /// Identifies the content of the set: equal sets have equal hashes, wherever in which file their rules stand.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// The first digits of the hash: what the events of the set carry as `ruleset`, and what logs and metrics call it.
+    pub fn short_hash(&self) -> &Arc<str> {
+        &self.short_hash
     }
 }
 

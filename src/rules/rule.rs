@@ -192,6 +192,8 @@ impl CompiledRule {
             sequence,
             evidence,
             transaction: view.transaction().map(ToOwned::to_owned),
+            // Said by the set, once all its rules were asked.
+            rule_set: None,
             data,
         });
         Ok(())

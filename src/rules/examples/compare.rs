@@ -166,6 +166,7 @@ mod tests {
             sequence: String::new(),
             evidence: Evidence::Exact,
             transaction: None,
+            rule_set: None,
             data,
         }
     }

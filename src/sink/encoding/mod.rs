@@ -63,6 +63,9 @@ pub(super) fn write_event(
     if let Some(transaction) = &event.transaction {
         write_attribute(out, "transaction", transaction);
     }
+    if let Some(rule_set) = &event.rule_set {
+        write_attribute(out, "ruleset", rule_set);
+    }
     out.extend_from_slice(b",\"data\":");
     if let Err(error) = write_document(out, &event.data, format) {
         out.truncate(start);

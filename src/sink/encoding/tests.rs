@@ -151,7 +151,7 @@ fn an_event_is_a_cloud_event_with_its_attributes_in_order() {
                 r#"{{"specversion":"1.0","id":"{}","source":"/changeling/my \"shop\"/shop.orders","#,
                 r#""type":"com.example.OrderPaid","subject":"order/7","time":"2023-11-14T22:13:20.123Z","#,
                 r#""datacontenttype":"application/json","partitionkey":"7","sequence":"0000000000000007","#,
-                r#""rule":"OrderPaid","evidence":"exact","transaction":"c2Vzc2lvbg:5","data":{{"orderId":7,"total":10.5}}}}"#
+                r#""rule":"OrderPaid","evidence":"exact","transaction":"c2Vzc2lvbg:5","ruleset":"2f1e9c07ab34","data":{{"orderId":7,"total":10.5}}}}"#
             ),
             event.id
         )

@@ -31,6 +31,9 @@ pub(super) fn document_of(event: &Event, envelope: &Envelope) -> Option<RawDocum
     if let Some(transaction) = &event.transaction {
         document.append(cstr!("transaction"), transaction.as_str());
     }
+    if let Some(rule_set) = &event.rule_set {
+        document.append(cstr!("ruleset"), &**rule_set);
+    }
     document.append(cstr!("data"), &*event.data);
     Some(document)
 }
@@ -66,7 +69,7 @@ mod tests {
             "_id": event.id.to_string(), "specversion": "1.0", "source": "/changeling/shop/shop.orders",
             "type": "OrderPaid", "subject": "order/7", "time": event.time, "datacontenttype": "application/json",
             "partitionkey": "7", "sequence": "0000000000000007", "rule": "OrderPaid", "evidence": "exact",
-            "data": {"orderId": 7_i64, "total": 10.5},
+            "ruleset": "2f1e9c07ab34", "data": {"orderId": 7_i64, "total": 10.5},
         };
         assert_eq!(document, expected);
     }
