@@ -435,6 +435,7 @@ mod tests {
         let total = Template::Map(vec![("total".into(), value_of("$.after.total"))]);
         let paid = Rule { data: total, ..rule_when("status", becomes(None, Some(bson!("paid")))) };
         let rules = RuleSet::compile(vec![paid.clone()]);
+        assert!(rules.hash().starts_with(&**rules.short_hash()) && rules.short_hash().len() == 12);
         let wants = |change: &Document| see(change, |change| rules.wants_look_up(change));
         assert!(wants(&update(doc! {"status": "paid"}, &[])));
         assert!(!wants(&update(doc! {"status": "sent"}, &[])));
