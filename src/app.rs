@@ -13,6 +13,9 @@
 //! # }
 //! ```
 
+mod history;
+mod recording;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,9 @@ use crate::pipeline::{LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, S
 use crate::rules::RuleSet;
 use crate::sink::{self, Envelope, Sink, SinkError};
 use crate::source::{self, ChangeStreamSource, Finding, Grade, Source, SourceError};
+
+pub use history::{From, History, HistoryProgress, Images};
+pub use recording::{Recorded, Recording, record};
 
 /// How long the HTTP server may take to end its last answers.
 const HTTP_END_TIMEOUT: Duration = Duration::from_secs(1);

@@ -86,6 +86,19 @@ impl Batch {
         self.looked_up.extend(indexes.iter().map(|index| (*index, look_up.clone())));
     }
 
+    /// What a look-up for the change at `index` found, if there was one.
+    pub fn look_up(&self, index: usize) -> Option<&LookUp> {
+        self.looked_up.get(&index)
+    }
+
+    /// Forgets the first `count` changes.
+    pub fn skip_first(&mut self, count: usize) {
+        let count = count.min(self.documents.len());
+        self.documents.drain(..count);
+        let looked_up = self.looked_up.drain().filter(|(index, _)| *index >= count);
+        self.looked_up = looked_up.map(|(index, look_up)| (index - count, look_up)).collect();
+    }
+
     /// Keeps the first `count` changes and gives the rest, if there is one; no document is copied. Documents that were looked up
     /// must belong to the changes that are kept.
     ///

@@ -1,11 +1,17 @@
 //! The command line: one file per command. Nothing else knows clap.
 
+mod account;
 mod check;
+mod comparison;
 mod completions;
 mod failure;
 mod findings;
+mod history;
 mod logging;
+mod progress;
 mod query;
+mod record;
+mod replay;
 mod run;
 mod schema;
 mod test;
@@ -29,7 +35,7 @@ pub use failure::Failure;
         changeling run       events to the sinks, logs to standard error\n\n\
         Exit codes:\n  \
         0  done\n  \
-        1  check or test said no, or query selected nothing\n  \
+        1  check, test or replay --compare said no, or query selected nothing\n  \
         2  the arguments or the configuration can not be used\n  \
         3  stopped while running"
 )]
@@ -43,6 +49,8 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Test(test::Test),
+    Record(record::Record),
+    Replay(replay::Replay),
     Query(query::Query),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -96,6 +104,8 @@ pub fn run() -> Result<Verdict, Failure> {
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Test(command) => command.run(),
+        Command::Record(command) => command.run(),
+        Command::Replay(command) => command.run(),
         Command::Query(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Completions(command) => command.run(),

@@ -8,6 +8,7 @@ mod agreement;
 pub mod ast;
 mod check;
 mod condition;
+mod described;
 pub mod examples;
 mod group;
 mod guard;
@@ -22,6 +23,7 @@ mod plain;
 mod query;
 mod read;
 mod reads;
+pub mod replay;
 mod rule;
 #[cfg(test)]
 mod sample;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+pub use described::{described, type_name};
 pub use language::LanguageError;
 pub use matcher::{Comparison, Matcher, TextMatch};
 pub use namespace::NamespacePattern;
@@ -105,7 +108,7 @@ pub struct Undecided {
 }
 
 /// Why a condition could not be decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UnknownReason {
     /// The document before the change is not known.
     NoPreImage,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use dead_letters::{FileDeadLetters, MongodbDeadLetters};
 pub use envelope::{Envelope, EnvelopeSettings};
 pub use factory::{build, build_dead_letters};
-pub use file::{FileSettings, FileSink, FileSync, RotationSettings};
+pub use file::{EventFile, FileSettings, FileSink, FileSync, RotationSettings};
 pub use mongodb::{MongodbSettings, MongodbSink};
 pub use nats::{NatsAuthentication, NatsSettings, NatsTls, StreamSettings};
 pub use pattern::Pattern;

@@ -10,10 +10,12 @@ use crate::position::{ClusterTime, Start};
 pub mod change_stream;
 mod settings;
 mod source_error;
+pub mod tape;
 
 pub use change_stream::{ChangeStreamSource, Finding, Grade, Plan, Scope, Target, missing_images, probe};
 pub use settings::{OnLostPosition, SettingsError, SourceKind, SourceSettings, StartSetting};
 pub use source_error::SourceError;
+pub use tape::{TapeError, TapeHeader, TapeSource, TapeWriter};
 
 /// A log of changes that can be read from any position it still holds.
 ///

@@ -94,7 +94,8 @@ impl StartSetting {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads `now`, `beginning` or a time; `None` if it is none of them.
+    pub fn parse(text: &str) -> Option<Self> {
         match text {
             "now" => Some(Self::Now),
             "beginning" => Some(Self::Beginning),

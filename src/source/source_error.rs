@@ -5,6 +5,7 @@ use std::fmt;
 use crate::failure::Disposition;
 use crate::mongo_client::{DatabaseError, Version};
 use crate::position::ClusterTime;
+use crate::source::tape::TapeError;
 
 /// Why a source cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +84,9 @@ pub enum SourceError {
     /// The server or the driver refused for another reason.
     #[error("the change stream of MongoDB can not be read")]
     Refused(#[source] DatabaseError),
+    /// A tape can not be read.
+    #[error(transparent)]
+    Tape(TapeError),
 }
 
 /// How a standalone becomes a replica set of one node.
@@ -135,6 +139,7 @@ impl SourceError {
             | Self::Oversize { .. }
             | Self::BeginningUnknown(_)
             | Self::Refused(_) => Disposition::Stop,
+            Self::Tape(error) => error.disposition(),
         }
     }
 
@@ -157,6 +162,7 @@ impl SourceError {
             Self::Oversize { .. } => "oversize",
             Self::BeginningUnknown(_) => "beginning_unknown",
             Self::Refused(_) => "refused",
+            Self::Tape(_) => "tape",
         }
     }
 }

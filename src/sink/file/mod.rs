@@ -1,5 +1,6 @@
 //! JSON lines in a file.
 
+mod event_file;
 mod line_file;
 mod rotation;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use event_file::EventFile;
 pub(super) use line_file::{FileFault, LineFile};
 pub use rotation::RotationSettings;
 

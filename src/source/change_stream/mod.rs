@@ -19,7 +19,7 @@ use mongodb::Client;
 use crate::change::Batch;
 use crate::metrics::Metrics;
 use crate::mongo_client::{Deployment, DeploymentKind, Version};
-use crate::position::Start;
+use crate::position::{ClusterTime, Start};
 use crate::rules::ImageNeeds;
 use crate::source::{Observer, Source, SourceError, SourceSettings, Wants};
 
@@ -76,6 +76,14 @@ impl ChangeStreamSource {
             self.deployment = Some(found);
         }
         self.deployment.as_ref().ok_or(SourceError::Closed)
+    }
+
+    /// The newest operation that the server knew of when it was first asked.
+    ///
+    /// # Errors
+    /// If it can not be asked, or has no change streams.
+    pub async fn operation_time(&mut self) -> Result<Option<ClusterTime>, SourceError> {
+        Ok(self.facts().await?.time)
     }
 }
 
