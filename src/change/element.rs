@@ -6,13 +6,16 @@
 
 use bson::{Decimal128, RawBsonRef, RawDocument, Timestamp, oid::ObjectId};
 
+/// A type (bsonspec.org) and the bytes of a value; equal bytes are equal values.
+pub type Content<'d> = (u8, &'d [u8]);
+
 /// A field of a document, or an element of an array with its index in decimal digits as its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Element<'d> {
     /// The name, without its NUL.
     pub name: &'d [u8],
-    /// The type and the value, as they lie in the document; equal bytes are equal values.
-    pub content: (u8, &'d [u8]),
+    /// The type and the value, as they lie in the document.
+    pub content: Content<'d>,
     document: &'d RawDocument,
 }
 
@@ -30,9 +33,23 @@ pub fn elements(document: &RawDocument) -> Elements<'_> {
     Elements { document, rest }
 }
 
+/// The elements of a document from one on that starts at this offset, as [`Elements::offset`] gave it.
+pub fn elements_from(document: &RawDocument, offset: usize) -> Elements<'_> {
+    let bytes = document.as_bytes();
+    let rest = bytes.len().checked_sub(1).and_then(|end| bytes.get(offset..end)).unwrap_or_default();
+    Elements { document, rest }
+}
+
 /// The value of a field, if it is there.
 pub fn get<'d>(document: &'d RawDocument, name: &str) -> Option<RawBsonRef<'d>> {
     elements(document).find(|element| element.name == name.as_bytes())?.value()
+}
+
+impl Elements<'_> {
+    /// Where the next element starts, in bytes from the start of the document.
+    pub fn offset(&self) -> usize {
+        (self.document.as_bytes().len() - 1).saturating_sub(self.rest.len())
+    }
 }
 
 impl<'d> Iterator for Elements<'d> {
@@ -100,27 +117,31 @@ impl<'d> Element<'d> {
 
     /// The value; nothing if it is malformed.
     pub fn value(&self) -> Option<RawBsonRef<'d>> {
-        let (kind, bytes) = self.content;
-        let eight = || bytes.first_chunk::<8>();
-        Some(match kind {
-            0x01 => RawBsonRef::Double(f64::from_le_bytes(*eight()?)),
-            0x02 => RawBsonRef::String(std::str::from_utf8(bytes.get(4..bytes.len() - 1)?).ok()?),
-            0x03 => RawBsonRef::Document(RawDocument::from_bytes(bytes).ok()?),
-            0x07 => RawBsonRef::ObjectId(ObjectId::from_bytes(*bytes.first_chunk()?)),
-            0x08 => RawBsonRef::Boolean(*bytes.first()? != 0),
-            0x09 => RawBsonRef::DateTime(bson::DateTime::from_millis(i64::from_le_bytes(*eight()?))),
-            0x0a => RawBsonRef::Null,
-            0x10 => RawBsonRef::Int32(i32::from_le_bytes(*bytes.first_chunk()?)),
-            0x11 => {
-                let bits = u64::from_le_bytes(*eight()?);
-                RawBsonRef::Timestamp(Timestamp { time: (bits >> 32) as u32, increment: bits as u32 })
-            }
-            0x12 => RawBsonRef::Int64(i64::from_le_bytes(*eight()?)),
-            0x13 => RawBsonRef::Decimal128(Decimal128::from_bytes(*bytes.first_chunk()?)),
-            // Only the library can build the others, an array among them.
-            _ => self.document.get(std::str::from_utf8(self.name).ok()?).ok()??,
-        })
+        // Only the library can build the others, an array among them.
+        plain_value(self.content).or_else(|| self.document.get(std::str::from_utf8(self.name).ok()?).ok()?)
     }
+}
+
+/// The value of a content of the common types; nothing if it is of another, such as an array, or malformed.
+pub fn plain_value((kind, bytes): Content<'_>) -> Option<RawBsonRef<'_>> {
+    let eight = || bytes.first_chunk::<8>();
+    Some(match kind {
+        0x01 => RawBsonRef::Double(f64::from_le_bytes(*eight()?)),
+        0x02 => RawBsonRef::String(std::str::from_utf8(bytes.get(4..bytes.len() - 1)?).ok()?),
+        0x03 => RawBsonRef::Document(RawDocument::from_bytes(bytes).ok()?),
+        0x07 => RawBsonRef::ObjectId(ObjectId::from_bytes(*bytes.first_chunk()?)),
+        0x08 => RawBsonRef::Boolean(*bytes.first()? != 0),
+        0x09 => RawBsonRef::DateTime(bson::DateTime::from_millis(i64::from_le_bytes(*eight()?))),
+        0x0a => RawBsonRef::Null,
+        0x10 => RawBsonRef::Int32(i32::from_le_bytes(*bytes.first_chunk()?)),
+        0x11 => {
+            let bits = u64::from_le_bytes(*eight()?);
+            RawBsonRef::Timestamp(Timestamp { time: (bits >> 32) as u32, increment: bits as u32 })
+        }
+        0x12 => RawBsonRef::Int64(i64::from_le_bytes(*eight()?)),
+        0x13 => RawBsonRef::Decimal128(Decimal128::from_bytes(*bytes.first_chunk()?)),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -246,3 +246,23 @@ pub enum Where {
     /// The query selects at least one node.
     Exists(Query),
 }
+
+impl Where {
+    /// The conditions whose queries are not chosen, and those whose queries are.
+    pub(super) fn split(&self, choose: &impl Fn(&Query) -> bool) -> (Option<Self>, Option<Self>) {
+        match self {
+            Self::All(parts) => {
+                let (mut others, mut chosen) = (Vec::new(), Vec::new());
+                for part in parts {
+                    let (other, one) = part.split(choose);
+                    others.extend(other);
+                    chosen.extend(one);
+                }
+                let all = |parts: Vec<Self>| (!parts.is_empty()).then_some(Self::All(parts));
+                (all(others), all(chosen))
+            }
+            Self::Matches(query, _) | Self::Exists(query) if choose(query) => (None, Some(self.clone())),
+            Self::Matches(..) | Self::Exists(_) => (Some(self.clone()), None),
+        }
+    }
+}

@@ -105,7 +105,7 @@ impl Condition {
             Self::Matches(query, _) | Self::Exists(query) if !query.is_path() => 40,
             Self::Matches(query, _) | Self::Exists(query) => match query.root() {
                 Root::Change | Root::Meta | Root::Key => 1,
-                Root::Before | Root::After | Root::Whole => 5,
+                Root::Before | Root::After | Root::Whole | Root::Item | Root::ItemBefore | Root::Index => 5,
             },
         }
     }

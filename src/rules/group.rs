@@ -18,6 +18,17 @@ pub(super) enum Verdict {
     Undecided,
 }
 
+impl Verdict {
+    /// What a rule says that says so of one element of an array and so of the others.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Matches, _) | (_, Self::Matches) => Self::Matches,
+            (Self::Undecided, _) | (_, Self::Undecided) => Self::Undecided,
+            (Self::No, Self::No) => Self::No,
+        }
+    }
+}
+
 /// The group of each rule: the number of the first rule that is in it.
 pub(super) fn numbers(rules: &[Rule]) -> Vec<Option<usize>> {
     let mut known: HashMap<(&str, &str), usize> = HashMap::new();

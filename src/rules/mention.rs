@@ -82,7 +82,8 @@ pub(super) fn below_differs(
             .any(|(name, _)| matches!(relation(description, path, name), Relation::Same | Relation::Below))
 }
 
-fn relation(description: &Description<'_>, path: &Path, name: &str) -> Relation {
+/// How a name of the description lies to a path.
+pub(super) fn relation(description: &Description<'_>, path: &Path, name: &str) -> Relation {
     match segments(description, name) {
         Some(segments) => path.relation_to_steps(names(segments)),
         None => path.relation(name),
@@ -104,7 +105,7 @@ fn names(segments: &RawArray) -> impl Iterator<Item = Cow<'_, str>> {
 }
 
 /// The arrays that lost their tails, each with its new length.
-fn truncated<'a>(description: &Description<'a>) -> impl Iterator<Item = (&'a str, usize)> {
+pub(super) fn truncated<'a>(description: &Description<'a>) -> impl Iterator<Item = (&'a str, usize)> {
     description.truncated.into_iter().flatten().flatten().filter_map(|entry| {
         let entry = entry.as_document()?;
         let size = match entry.get("newSize").ok()?? {

@@ -9,6 +9,7 @@ pub mod ast;
 mod check;
 mod condition;
 mod described;
+mod each;
 pub mod examples;
 mod group;
 mod guard;
@@ -84,6 +85,8 @@ pub struct Outcome {
     /// Memory of `apply`, kept so that a change that fires nothing allocates nothing.
     candidates: Vec<usize>,
     groups: Groups,
+    /// Memory of rules with `each`, for the same reason.
+    elements: each::Scratch,
 }
 
 impl Outcome {

@@ -118,6 +118,15 @@ impl Reads {
         }
     }
 
+    /// The array is read before and after: what it held before tells what happened to its elements. What it holds after follows from
+    /// that and from the update's own description.
+    pub(super) fn add_each(&mut self, each: &ast::Each) {
+        let path = Path::from(&each.path);
+        self.before = true;
+        self.after.push(path.clone());
+        self.written.push(path);
+    }
+
     pub(super) fn add_query(&mut self, query: &Query) {
         self.add(query.root(), query.path());
         for segment in query.rest() {
@@ -137,7 +146,8 @@ impl Reads {
                 self.before = true;
                 self.after.push(root_path());
             }
-            Root::Key | Root::Change | Root::Meta => {}
+            // An element is part of its array, which `add_each` adds.
+            Root::Key | Root::Change | Root::Meta | Root::Item | Root::ItemBefore | Root::Index => {}
         }
     }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::ast::{self, Operations, UnknownPolicy};
 use super::condition::{Condition, Conditions};
+use super::each::Each;
 use super::group::Verdict;
 use super::guard::Guard;
 use super::path::Path;
 use super::payload::{Payload, text_of};
 use super::query::Root;
 use super::reads::{Reads, touched};
+use super::transition::both;
 use super::view::{Known, Truth, View};
 use super::{FailedEvent, ImageNeeds, NamespacePattern, Outcome, TextTemplate, Undecided, UnknownReason, text};
 use crate::change::Operation;
@@ -36,6 +38,7 @@ pub(super) struct CompiledRule {
     /// Even an update leaves the rule undecided without the document before it.
     pub(super) asks_what_was: bool,
     condition: Condition,
+    each: Option<Each>,
     data: Payload,
     key: Option<TextTemplate>,
     subject: Option<TextTemplate>,
@@ -57,15 +60,24 @@ impl CompiledRule {
         let conditions = Conditions::from(rule);
         let mut reads = Reads::default();
         reads.add_conditions(&conditions);
+        if let Some(each) = &rule.each {
+            reads.add_each(each);
+        }
         data.visit_queries(&mut |query| reads.add_query(query));
         for template in rule.key.iter().chain(&rule.subject) {
             template.visit_queries(&mut |query| reads.add_query(query));
         }
         let needs = reads.needs(rule.operations);
         let becomes = Guard::of_update(&conditions);
+        let array = rule.each.as_ref().map(|each| Path::from(&each.path));
         let touched = match &becomes {
             Some(guard) => Some(vec![guard.field.clone()]),
-            None => touched(&conditions),
+            None => touched(&conditions).or_else(|| Some(vec![array.as_ref()?.top_level().to_owned()])),
+        };
+        // What asks for an element is asked of every one of them.
+        let (of_change, of_element) = match (&rule.each, &rule.filter) {
+            (Some(_), Some(filter)) => filter.split(&|query| query.roots().iter().any(|root| root.is_of_an_element())),
+            (_, filter) => (filter.clone(), None),
         };
         Self {
             id: Arc::clone(&rule.id),
@@ -80,13 +92,15 @@ impl CompiledRule {
             group: None,
             // An update's own description says what is new, and is no exact evidence.
             asks_what_was: reads.asks_what_was(rule.operations) || (needs.before && rule.evidence == Evidence::Exact),
-            condition: Condition::new(conditions, rule.numbers),
+            condition: Condition::new(Conditions { filter: of_change.as_ref(), ..conditions }, rule.numbers),
+            each: rule.each.as_ref().map(|each| Each::new(each, of_element.as_ref(), rule.numbers)),
             data,
             key: rule.key.clone(),
             subject: rule.subject.clone(),
             unknown: rule.unknown,
             evidence: rule.evidence,
-            reads_after: reads.after,
+            // An array that is looked up may hold what later changes did to it: it is not wanted for its elements.
+            reads_after: reads.after.into_iter().filter(|path| Some(path) != array.as_ref()).collect(),
         }
     }
 
@@ -114,8 +128,40 @@ impl CompiledRule {
         outcome: &mut Outcome,
     ) -> Verdict {
         let mut evidence = Evidence::Exact;
-        let reason = match self.condition.holds(view, &mut evidence) {
-            Truth::False => return Verdict::No,
+        let truth = self.condition.holds(view, &mut evidence);
+        let (verdict, reason) = match &self.each {
+            None => self.conclude(view, names, (truth, evidence), earlier, number, outcome),
+            Some(_) if truth == Truth::False => return Verdict::No,
+            Some(each) => {
+                // However many elements it concerns, a rule is undecided once.
+                let (mut all, mut reason) = (Verdict::No, None);
+                let mut scratch = std::mem::take(&mut outcome.elements);
+                each.visit(view, &mut scratch, &mut |element, of_element, how| {
+                    let answer = (both(truth, || of_element), evidence.max(how));
+                    let (verdict, why) = self.conclude(element, names, answer, earlier, number, outcome);
+                    all = all.or(verdict);
+                    reason = reason.or(why);
+                });
+                outcome.elements = scratch;
+                (all, reason)
+            }
+        };
+        outcome.undecided.extend(reason.map(|reason| self.undecided(reason)));
+        verdict
+    }
+
+    /// Appends what follows from the answer of the conditions, which holds on this evidence. The reason is why it was not decided.
+    fn conclude(
+        &self,
+        view: &View<'_>,
+        names: &Names<'_>,
+        (truth, mut evidence): (Truth, Evidence),
+        earlier: Verdict,
+        number: &mut u16,
+        outcome: &mut Outcome,
+    ) -> (Verdict, Option<UnknownReason>) {
+        let reason = match truth {
+            Truth::False => return (Verdict::No, None),
             Truth::True if earlier == Verdict::Undecided => Some(UnknownReason::EarlierRule),
             Truth::True => None,
             Truth::Unknown(reason) => Some(reason),
@@ -124,13 +170,14 @@ impl CompiledRule {
         if reason.is_some() {
             evidence = evidence.max(Evidence::Delta);
         }
-        let is_assumed = self.unknown == UnknownPolicy::Assume && evidence <= self.evidence;
+        // Of an array that is not known, no element can be assumed.
+        let has_element = self.each.is_none() || view.element.is_some();
+        let is_assumed = self.unknown == UnknownPolicy::Assume && evidence <= self.evidence && has_element;
         let refused = match reason {
             Some(reason) if !is_assumed => Some(reason),
-            _ => self.fire(view, names, evidence, 0, number, outcome).err(),
+            _ => self.fire(view, names, evidence, number, outcome).err(),
         };
-        outcome.undecided.extend(refused.or(reason).map(|reason| self.undecided(reason)));
-        if refused.is_some() { Verdict::Undecided } else { Verdict::Matches }
+        (if refused.is_some() { Verdict::Undecided } else { Verdict::Matches }, refused.or(reason))
     }
 
     /// What is told of the rule where it can not be decided.
@@ -138,8 +185,7 @@ impl CompiledRule {
         Undecided { rule: Arc::clone(&self.id), reason, policy: self.unknown }
     }
 
-    /// Appends the event of a rule whose conditions hold on this evidence; `ordinal` counts the events of the rule for the
-    /// change.
+    /// Appends the event of a rule whose conditions hold on this evidence.
     ///
     /// # Errors
     ///
@@ -149,14 +195,13 @@ impl CompiledRule {
         view: &View<'_>,
         names: &Names<'_>,
         mut evidence: Evidence,
-        ordinal: u32,
         number: &mut u16,
         outcome: &mut Outcome,
     ) -> Result<(), UnknownReason> {
         if evidence > self.evidence {
             return Err(UnknownReason::WeakEvidence);
         }
-        let id = self.event_id(view, ordinal);
+        let id = self.event_id(view);
         let data = match self.data.build(view, &mut evidence) {
             Ok(data) => data,
             Err(missing) => {
@@ -205,13 +250,15 @@ impl CompiledRule {
         if self.evidence < Evidence::LookUp || self.reads_after.is_empty() {
             return false;
         }
-        if self.condition.holds(view, &mut Evidence::default()) == Truth::False {
+        if self.each.as_ref().is_some_and(|each| view.is_untouched(&each.path))
+            || self.condition.holds(view, &mut Evidence::default()) == Truth::False
+        {
             return false;
         }
         self.reads_after.iter().any(|path| matches!(view.fact(Root::After, path).known, Known::Unknown(_)))
     }
 
-    fn event_id(&self, view: &View<'_>, ordinal: u32) -> EventId {
+    fn event_id(&self, view: &View<'_>) -> EventId {
         EventId::new(&EventOrigin {
             cluster_time: view.change.cluster_time,
             operation_index: view.change.operation_index,
@@ -219,7 +266,8 @@ impl CompiledRule {
             collection: view.change.collection,
             key: view.change.key.as_bytes(),
             rule: &self.id,
-            ordinal,
+            // The place of an element is the same however the change came, also if conditions leave out other elements.
+            ordinal: view.element.as_ref().map_or(0, |element| element.index),
         })
     }
 }

@@ -51,6 +51,15 @@ impl TextTemplate {
     ///
     /// For a brace without its partner, and for a query that is not one; offsets count from the start of the text.
     pub fn parse(text: &str) -> Result<Self, LanguageError> {
+        Self::parse_with(text, Query::parse)
+    }
+
+    /// [`TextTemplate::parse`] with another reader of the queries.
+    ///
+    /// # Errors
+    ///
+    /// As [`TextTemplate::parse`].
+    pub fn parse_with(text: &str, read: impl Fn(&str) -> Result<Query, LanguageError>) -> Result<Self, LanguageError> {
         let characters: Vec<char> = text.chars().collect();
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -68,7 +77,7 @@ impl TextTemplate {
                     if !plain.is_empty() {
                         parts.push(TextPart::Text(std::mem::take(&mut plain)));
                     }
-                    parts.push(TextPart::Query(query_at(&query, at + 1)?));
+                    parts.push(TextPart::Query(query_at(&query, at + 1, &read)?));
                     at = end + 1;
                 }
                 '}' => {
@@ -92,9 +101,13 @@ impl TextTemplate {
     }
 }
 
-fn query_at(text: &str, offset: usize) -> Result<Query, LanguageError> {
+fn query_at(
+    text: &str,
+    offset: usize,
+    read: &impl Fn(&str) -> Result<Query, LanguageError>,
+) -> Result<Query, LanguageError> {
     let blanks = text.chars().take_while(|character| character.is_whitespace()).count();
-    Query::parse(text.trim()).map_err(|error| LanguageError { offset: error.offset + offset + blanks, ..error })
+    read(text.trim()).map_err(|error| LanguageError { offset: error.offset + offset + blanks, ..error })
 }
 
 /// The place of the brace that closes the one at `open`; braces inside quotes belong to names.

@@ -126,7 +126,7 @@ impl Direction {
 }
 
 /// SQL's `and`; the second is not asked if the first is false.
-fn both(first: Truth, second: impl FnOnce() -> Truth) -> Truth {
+pub(super) fn both(first: Truth, second: impl FnOnce() -> Truth) -> Truth {
     match first {
         Truth::False => Truth::False,
         Truth::True => second(),

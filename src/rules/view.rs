@@ -66,15 +66,35 @@ impl Truth {
     }
 }
 
+/// An element of an array that a rule with `each` looks at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ElementFacts<'c> {
+    /// The element; of a removed one, as it was.
+    pub(super) item: Known<'c>,
+    /// The element before the change; missing if it was added.
+    pub(super) before: Known<'c>,
+    /// Where it stands in the array (or stood, if it was removed), from 0.
+    pub(super) index: u32,
+    /// How it is known.
+    pub(super) evidence: Evidence,
+}
+
 /// One change, looked at by rules.
 pub(super) struct View<'c> {
     pub(super) change: &'c Change<'c>,
+    /// The element that is looked at, in a rule with `each`.
+    pub(super) element: Option<ElementFacts<'c>>,
     pub(super) virtual_documents: VirtualDocuments,
 }
 
 impl<'c> View<'c> {
     pub(super) fn new(change: &'c Change<'c>) -> Self {
-        Self { change, virtual_documents: VirtualDocuments::default() }
+        Self { change, element: None, virtual_documents: VirtualDocuments::default() }
+    }
+
+    /// The same change, looked at for an element of one of its arrays.
+    pub(super) fn of_element(change: &'c Change<'c>, element: ElementFacts<'c>) -> Self {
+        Self { element: Some(element), ..Self::new(change) }
     }
 
     /// The value at a path before the change.
@@ -186,7 +206,29 @@ impl<'c> View<'c> {
             Root::Change => Fact::exact(self.about_change(path)),
             Root::Meta => Fact::exact(self.about_meta(path)),
             Root::Whole => Fact { known: look(self.whole(), path), evidence: self.evidence_at_hand() },
+            Root::Item | Root::ItemBefore | Root::Index => self.about_element(root, path),
         }
+    }
+
+    fn about_element(&self, root: Root, path: &Path) -> Fact<'_> {
+        let Some(element) = &self.element else { return Fact::exact(Known::Missing) };
+        let whole = match root {
+            Root::Item => element.item,
+            Root::ItemBefore => element.before,
+            _ => Known::Value(element.index_value()),
+        };
+        let known = match whole {
+            Known::Value(value) => Known::of(find(value, &path.steps)),
+            other => other,
+        };
+        Fact { known, evidence: element.evidence }
+    }
+}
+
+impl ElementFacts<'_> {
+    /// The index as a value.
+    pub(super) fn index_value(&self) -> RawBsonRef<'static> {
+        i32::try_from(self.index).map_or(RawBsonRef::Int64(i64::from(self.index)), RawBsonRef::Int32)
     }
 }
 

@@ -123,6 +123,14 @@ impl View<'_> {
         document.append(cstr!("key"), self.change.key);
         document.append(cstr!("change"), self.build_about_change());
         document.append(cstr!("meta"), self.build_about_meta());
+        if let Some(element) = &self.element {
+            for (name, value) in [(cstr!("item"), element.item), (cstr!("itemBefore"), element.before)] {
+                if let Known::Value(value) = value {
+                    document.append(name, value);
+                }
+            }
+            document.append(cstr!("index"), element.index_value());
+        }
         document
     }
 }

@@ -19,6 +19,8 @@ const FUNCTION: &str = "R026";
 pub(super) enum Roots {
     /// The roots of a change.
     OfAChange,
+    /// Those, and the roots of an element of an array.
+    OfAnElement,
     /// Anything: `$` is a document.
     AnyDocument,
 }

@@ -48,11 +48,19 @@ pub enum Root {
     Change,
     /// The facts about the change: times, transaction, evidence.
     Meta,
+    /// The element of an array that a rule with `each` looks at.
+    Item,
+    /// The same element before the change.
+    ItemBefore,
+    /// Where the element stands in its array, from 0.
+    Index,
 }
 
 impl Root {
     /// The roots that a query of a rule may name.
     pub const NAMED: [Root; 5] = [Root::Before, Root::After, Root::Key, Root::Change, Root::Meta];
+    /// The further roots of a rule with `each`.
+    pub const OF_AN_ELEMENT: [Root; 3] = [Root::Item, Root::ItemBefore, Root::Index];
 
     /// The name after `$.`; empty for [`Root::Whole`].
     pub fn as_str(self) -> &'static str {
@@ -63,11 +71,19 @@ impl Root {
             Self::Key => "key",
             Self::Change => "change",
             Self::Meta => "meta",
+            Self::Item => "item",
+            Self::ItemBefore => "itemBefore",
+            Self::Index => "index",
         }
     }
 
     fn of_name(name: &str) -> Option<Self> {
-        Self::NAMED.into_iter().find(|root| root.as_str() == name)
+        Self::NAMED.into_iter().chain(Self::OF_AN_ELEMENT).find(|root| root.as_str() == name)
+    }
+
+    /// True if the root has a meaning only inside a rule with `each`.
+    pub fn is_of_an_element(self) -> bool {
+        Self::OF_AN_ELEMENT.contains(&self)
     }
 }
 
@@ -79,6 +95,15 @@ impl Query {
     /// With the exact offset where it can be known, a stable code and the way out.
     pub fn parse(text: &str) -> Result<Self, LanguageError> {
         compile::query(text, compile::Roots::OfAChange)
+    }
+
+    /// Reads a query of a rule with `each`: it may also start with `$.item`, `$.itemBefore` or `$.index`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Query::parse`].
+    pub fn parse_in_each(text: &str) -> Result<Self, LanguageError> {
+        compile::query(text, compile::Roots::OfAnElement)
     }
 
     /// Reads a query on any document, with `$` as that document.

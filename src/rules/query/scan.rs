@@ -67,7 +67,7 @@ impl Scan {
                 let name = text.trim().trim_start_matches("@.").trim_start_matches('.');
                 let plain = !name.is_empty() && name.chars().all(|c| starts_name(c) || c.is_ascii_digit() || c == '.');
                 let help = match (plain, self.roots) {
-                    (true, Roots::OfAChange) => format!("write `$.after.{name}`"),
+                    (true, Roots::OfAChange | Roots::OfAnElement) => format!("write `$.after.{name}`"),
                     (true, Roots::AnyDocument) => format!("write `$.{name}`"),
                     (false, _) => "start with a root, for example `$.after.status`".to_owned(),
                 };
@@ -168,7 +168,7 @@ impl Scan {
                 ));
             }
         };
-        check_root(start, &name)
+        check_root(start, &name, self.roots)
     }
 
     fn name_from(&self, start: usize) -> String {
@@ -340,22 +340,24 @@ impl Scan {
     }
 }
 
-fn check_root(start: usize, name: &str) -> Result<(), LanguageError> {
-    if Root::of_name(name).is_some() {
-        return Ok(());
+fn check_root(start: usize, name: &str, roots: Roots) -> Result<(), LanguageError> {
+    let with_elements = roots == Roots::OfAnElement;
+    match Root::of_name(name) {
+        Some(root) if root.is_of_an_element() && !with_elements => {
+            let message = format!("`$.{name}` has a meaning only inside a rule with `each`");
+            let help = "read the array itself, for example `$.after.items[*]`";
+            return Err(LanguageError::new(start, ROOT_ELSEWHERE, &message, help));
+        }
+        Some(_) => return Ok(()),
+        None => {}
     }
-    if matches!(name, "item" | "itemBefore" | "index") {
-        let message = format!("`$.{name}` has a meaning only inside a rule with `each`");
-        return Err(LanguageError::new(
-            start,
-            ROOT_ELSEWHERE,
-            &message,
-            "read the array itself, for example `$.after.items[*]`",
-        ));
-    }
-    let names = Root::NAMED.map(Root::as_str);
+    let further = if with_elements { &Root::OF_AN_ELEMENT[..] } else { &[] };
+    let names: Vec<&str> = Root::NAMED.iter().chain(further).map(|root| root.as_str()).collect();
     let help = match nearest(name, &names) {
         Some(root) => format!("did you mean `$.{root}`?"),
+        None if with_elements => {
+            format!("write `$.item.{name}` or `$.after.{name}`, or start with {}", names[2..].join(", "))
+        }
         None => format!("write `$.after.{name}`, or start with before, after, key, change or meta"),
     };
     Err(LanguageError::new(start, ROOT, &format!("there is no root `$.{name}`"), &help))

@@ -66,7 +66,10 @@ fn query(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<Query> {
                 "`any` belongs to `when`; here, ask within one JSONPath: [\"$.after.items[?@.a == 1 || @.b == 2]\"]"
                     .to_owned()
             }
-            _ if ["after.", "before.", "key.", "change.", "meta."].iter().any(|root| text.starts_with(root)) => {
+            _ if ["after.", "before.", "key.", "change.", "meta.", "item.", "itemBefore."]
+                .iter()
+                .any(|root| text.starts_with(root)) =>
+            {
                 format!("write \"$.{text}\"")
             }
             _ => format!(
@@ -78,5 +81,5 @@ fn query(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<Query> {
             .help(help);
         return None;
     }
-    reader.language(span, Query::parse(text))
+    reader.query(text, span)
 }

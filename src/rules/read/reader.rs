@@ -1,6 +1,6 @@
 //! What every part of the reading uses: typed access to nodes, with a finding where the type is wrong.
 
-use crate::rules::LanguageError;
+use crate::rules::{LanguageError, Query, TextTemplate};
 use crate::yaml::{Diagnostic, Entry, FileDiagnostics, Node, Span, Value, did_you_mean};
 
 use super::codes;
@@ -8,11 +8,23 @@ use super::codes;
 /// Reads one file: every method that can fail adds a finding and answers `None`.
 pub(super) struct Reader<'d> {
     notes: FileDiagnostics<'d>,
+    /// The roots that queries may start from here.
+    pub(super) scope: Scope,
+}
+
+/// Which roots a query may start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Those of a change.
+    #[default]
+    Change,
+    /// Those and `$.item`, `$.itemBefore`, `$.index`.
+    Element,
 }
 
 impl<'d> Reader<'d> {
     pub(super) fn new(notes: FileDiagnostics<'d>) -> Self {
-        Self { notes }
+        Self { notes, scope: Scope::default() }
     }
 
     pub(super) fn error(&mut self, span: Span, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
@@ -42,6 +54,18 @@ impl<'d> Reader<'d> {
                 None
             }
         }
+    }
+
+    /// Reads the JSONPath that stands at `span`.
+    pub(super) fn query(&mut self, text: &str, span: Span) -> Option<Query> {
+        let query = self.scope.query(text);
+        self.language(span, query)
+    }
+
+    /// Reads the text with queries in braces that stands at `span`.
+    pub(super) fn text_template(&mut self, text: &str, span: Span) -> Option<TextTemplate> {
+        let scope = self.scope;
+        self.language(span, TextTemplate::parse_with(text, |query| scope.query(query)))
     }
 
     /// Says that `what` must be `wanted`, and is something else.
@@ -123,6 +147,15 @@ impl<'d> Reader<'d> {
     pub(super) fn unknown_word(&mut self, word: &str, span: Span, what: &str, known: &[&str]) {
         let help = did_you_mean(word, known.iter().copied()).unwrap_or_else(|| one_of(known, "write one of"));
         self.error(span, codes::UNKNOWN_WORD, format!("{what} does not know {word:?}")).help(help);
+    }
+}
+
+impl Scope {
+    fn query(self, text: &str) -> Result<Query, LanguageError> {
+        match self {
+            Self::Change => Query::parse(text),
+            Self::Element => Query::parse_in_each(text),
+        }
     }
 }
 

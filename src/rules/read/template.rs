@@ -2,7 +2,7 @@
 
 use bson::Bson;
 
-use crate::rules::{Query, Template, TextPart, TextTemplate};
+use crate::rules::{Template, TextPart, TextTemplate};
 use crate::yaml::{Entry, Node, Value};
 
 use super::reader::Reader;
@@ -37,11 +37,11 @@ pub(super) fn text(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<T
         return None;
     }
     if is_query(text) {
-        let query = reader.language(node.span, Query::parse(text))?;
+        let query = reader.query(text, node.span)?;
         return Some(TextTemplate { parts: vec![TextPart::Query(query)] });
     }
     looks_like_path(reader, node, text, false);
-    reader.language(node.span, TextTemplate::parse(text))
+    reader.text_template(text, node.span)
 }
 
 fn is_query(text: &str) -> bool {
@@ -51,12 +51,10 @@ fn is_query(text: &str) -> bool {
 fn value(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
     match &node.value {
         Value::Text(text) if is_query(text) => {
-            let query = reader.language(node.span, Query::parse(text))?;
+            let query = reader.query(text, node.span)?;
             Some(Template::Path { query, default: None, required: false })
         }
-        Value::Text(text) if text.contains(['{', '}']) => {
-            reader.language(node.span, TextTemplate::parse(text)).map(Template::Text)
-        }
+        Value::Text(text) if text.contains(['{', '}']) => reader.text_template(text, node.span).map(Template::Text),
         Value::Text(text) => {
             looks_like_path(reader, node, text, true);
             Some(Template::Literal(Bson::String(text.clone())))
@@ -74,7 +72,7 @@ fn value(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
 fn looks_like_path(reader: &mut Reader<'_>, node: &Node, text: &str, is_data: bool) {
     let Some(rest) = text.strip_prefix('$') else { return };
     let root = rest.split(['.', '[']).next().unwrap_or_default();
-    if ["before", "after", "key", "change", "meta"].contains(&root) {
+    if ["before", "after", "key", "change", "meta", "item", "itemBefore", "index"].contains(&root) {
         let otherwise = if is_data { format!(", or {{literal: {text:?}}} for the text") } else { String::new() };
         reader
             .warning(node.span, codes::TAKEN_AS_TEXT, format!("{text:?} is taken as plain text"))
@@ -127,7 +125,7 @@ fn looks_like_options(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) {
 
 fn path_with_options(reader: &mut Reader<'_>, node: &Node, entries: &[Entry], path: &str) -> Option<Template> {
     reader.known_keys(entries, &["path", "default", "required"], "a path with options");
-    let query = reader.language(node.get("path")?.span, Query::parse(path));
+    let query = reader.query(path, node.get("path")?.span);
     let default = match node.get("default") {
         Some(node) => Some(literal::value(reader, node)?),
         None => None,
