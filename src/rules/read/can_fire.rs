@@ -1,6 +1,6 @@
 //! Rules that no change can make fire, and parts of them that are never there.
 
-use crate::rules::ast::{Rule, State, When, Where};
+use crate::rules::ast::{ElementChange, Rule, State, When, Where};
 use crate::rules::query::Root;
 use crate::rules::{Query, Template, TextPart, TextTemplate};
 use crate::yaml::{FileDiagnostics, Span};
@@ -105,6 +105,12 @@ fn obstacles(read: &ReadRule, occasion: Occasion) -> Vec<Obstacle> {
             add(read.event_span, key, "`when` says that all of its paths stay unchanged: remove one of the two".into());
         }
     }
+    if let Some((is, why)) = rule.each.as_ref().and_then(|each| never_happens(each.is, occasion)) {
+        add(read.event_span, "each", format!("{why}: write another `on`, or leave it out beside `is: {is}`"));
+    }
+    if is_added(rule) && rule.filter.as_ref().is_some_and(|filter| needs(filter, Root::ItemBefore)) {
+        add(read.event_span, "where", "an element that was added has no `$.itemBefore`: ask `$.item`".to_owned());
+    }
     if let Some(missing) = occasion.absent() {
         if rule.filter.as_ref().is_some_and(|filter| needs(filter, missing)) {
             let root = missing.as_str();
@@ -117,7 +123,29 @@ fn obstacles(read: &ReadRule, occasion: Occasion) -> Vec<Obstacle> {
             found.push(Obstacle { span: read.data_span, message, help });
         }
     }
+    if is_added(rule)
+        && let Some(path) = required(&rule.data, Root::ItemBefore)
+    {
+        let message = format!("no event can be built: `{path}` is required, and absent of an element that was added");
+        found.push(Obstacle { span: read.data_span, message, help: "read it from `$.item`".to_owned() });
+    }
     found
+}
+
+fn is_added(rule: &Rule) -> bool {
+    rule.each.as_ref().is_some_and(|each| each.is == ElementChange::Added)
+}
+
+/// Why no change of a kind does this to an element, with the word for it.
+fn never_happens(is: ElementChange, occasion: Occasion) -> Option<(&'static str, &'static str)> {
+    match (is, occasion) {
+        (ElementChange::Added, Occasion::Delete) => Some(("added", "a deleted document gets no elements")),
+        (ElementChange::Removed, Occasion::Insert) => Some(("removed", "an inserted document loses no elements")),
+        (ElementChange::Changed, Occasion::Insert | Occasion::Delete) => {
+            Some(("changed", "an element changes where the document is there before and after"))
+        }
+        _ => None,
+    }
 }
 
 /// True if every condition of one state stands in the other: where the other holds, the one does.
@@ -153,27 +181,29 @@ fn required(data: &Template, absent: Root) -> Option<String> {
     required
 }
 
-/// Paths of the payload that never hold a value, because the document they look into is never there.
+/// Paths of the payload that never hold a value, because what they look into is never there.
 pub(super) fn never_there(notes: &mut FileDiagnostics<'_>, read: &ReadRule) {
     let operations = read.rule.operations;
-    let (word, missing) = match (operations.insert, operations.update, operations.delete) {
-        (true, false, false) => ("insert", Root::Before),
-        (false, false, true) => ("delete", Root::After),
-        _ => return,
+    let of_document = match (operations.insert, operations.update, operations.delete) {
+        (true, false, false) => Some((Root::Before, "on insert", "$.after")),
+        (false, false, true) => Some((Root::After, "on delete", "$.before")),
+        _ => None,
     };
-    let mut paths = Vec::new();
-    visit(&read.rule.data, &mut |query, is_required| {
-        if !is_required && query.root() == missing {
-            paths.push(query.text.clone());
+    let of_element = is_added(&read.rule).then_some((Root::ItemBefore, "of an element that was added", "$.item"));
+    for (missing, occasion, other) in of_document.into_iter().chain(of_element) {
+        let mut paths = Vec::new();
+        visit(&read.rule.data, &mut |query, is_required| {
+            if !is_required && query.root() == missing {
+                paths.push(query.text.clone());
+            }
+        });
+        let texts = [&read.rule.key, &read.rule.subject].into_iter().flatten();
+        paths.extend(texts.flat_map(queries).filter(|query| query.root() == missing).map(|query| query.text.clone()));
+        if let Some(path) = paths.first() {
+            notes
+                .warning(read.data_span, codes::NEVER_THERE, format!("`{path}` is never there {occasion}"))
+                .help(format!("read it from `{other}`"));
         }
-    });
-    let texts = [&read.rule.key, &read.rule.subject].into_iter().flatten();
-    paths.extend(texts.flat_map(queries).filter(|query| query.root() == missing).map(|query| query.text.clone()));
-    if let Some(path) = paths.first() {
-        let other = if missing == Root::Before { "$.after" } else { "$.before" };
-        notes
-            .warning(read.data_span, codes::NEVER_THERE, format!("`{path}` is never there on {word}"))
-            .help(format!("read it from `{other}`"));
     }
 }
 

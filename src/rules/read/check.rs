@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::rules::ast::{Destination, Rule, State, When, Where};
+use crate::rules::ast::{Destination, Each, Rule, State, When, Where};
 use crate::rules::examples::Example;
 use crate::rules::{Matcher, Template};
 use crate::yaml::{Diagnostics, SourceFile, Span, did_you_mean};
@@ -132,7 +132,7 @@ fn conditions(rule: &Rule) -> String {
     let when = rule.when.as_ref().map(when_text);
     let filter = rule.filter.as_ref().map(where_text);
     let (enters, leaves) = (rule.enters.as_ref().map(state_text), rule.leaves.as_ref().map(state_text));
-    let (each, transaction) = (&rule.each, &rule.transaction);
+    let (each, transaction) = (rule.each.as_ref().map(each_text), &rule.transaction);
     format!(
         "{collections:?} {:?} {:?} {when:?} {filter:?} {enters:?} {leaves:?} {each:?} {transaction:?}",
         rule.operations, rule.numbers
@@ -146,6 +146,13 @@ fn deliberate(rule: &Rule, file: &SourceFile) -> String {
     let names = |to: &Vec<Destination>| to.iter().map(|one| one.sink.clone()).collect::<BTreeSet<_>>();
     let to = rule.to.as_ref().map(|to| (&rule.event, names(to)));
     format!("{group:?} {to:?}")
+}
+
+fn each_text(each: &Each) -> String {
+    let mut key: Vec<_> = each.key.iter().map(|part| &part.steps).collect();
+    key.sort();
+    let (when, filter) = (each.when.as_ref().map(when_text), each.filter.as_ref().map(state_text));
+    format!("{:?} {key:?} {:?} {when:?} {filter:?}", each.path.steps, each.is)
 }
 
 fn state_text(State(all): &State) -> Vec<String> {

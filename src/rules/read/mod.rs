@@ -5,6 +5,7 @@ mod check;
 mod codes;
 mod condition;
 mod destination;
+mod each;
 mod example;
 mod filter;
 mod literal;
@@ -170,11 +171,14 @@ mod tests {
         check("/definitions/defaults/properties", &defaults);
         check("/definitions/operators/properties", &operators);
         check("/definitions/transition/anyOf/1/properties", &when::KEYS);
+        check("/definitions/key_each/properties", &each::KEYS);
         check("/definitions/test/properties", &example::KEYS);
         check("/definitions/change/properties", &example::CHANGE_KEYS);
         check("/definitions/expectation/properties", &example::EXPECT_KEYS);
         let words = schema.pointer("/definitions/transition/anyOf/0/enum").unwrap();
         assert_eq!(*words, serde_json::json!(when::WORDS));
+        let words = schema.pointer("/definitions/key_each/properties/is/enum").unwrap();
+        assert_eq!(*words, serde_json::json!(each::WORDS));
     }
 
     #[test]

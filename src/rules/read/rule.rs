@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::event::Evidence;
-use crate::rules::ast::{self, Numbers, Operations, State, UnknownPolicy, When, Where};
+use crate::rules::ast::{self, Each, Numbers, Operations, State, UnknownPolicy, When, Where};
 use crate::rules::query::Root;
 use crate::rules::{NamespacePattern, Template};
 use crate::yaml::{Entry, Node, Span};
 
 use super::destination::ReadDestination;
-use super::reader::Reader;
-use super::{can_fire, codes, destination, filter, operations, state, template, when};
+use super::reader::{Reader, Scope};
+use super::{can_fire, codes, destination, each, filter, operations, state, template, when};
 
 /// Every key that a rule may have in this version.
 pub(super) const KEYS: &[&str] = &[
@@ -25,6 +25,7 @@ pub(super) const KEYS: &[&str] = &[
     "where",
     "enters",
     "leaves",
+    "each",
     "first_of",
     "data",
     "key",
@@ -35,7 +36,6 @@ pub(super) const KEYS: &[&str] = &[
 ];
 /// Keys of the language that this version refuses, with what to do instead.
 const NOT_YET: &[(&str, &str)] = &[
-    ("each", "use `when: {items: changed}` for the array as a whole"),
     ("transaction", "write one rule for each of its changes; their events carry the same `transaction`"),
     ("to", "every sink gets every event"),
 ];
@@ -133,12 +133,13 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
     let mut has_refused_condition = false;
     for entry in own {
         if is_refused(reader, entry) {
-            has_refused_condition |= matches!(entry.key.as_str(), "enters" | "leaves" | "each" | "transaction");
+            has_refused_condition |= entry.key == "transaction";
         } else if !KEYS.contains(&entry.key.as_str()) {
             reader.unknown_key(entry, KEYS, "a rule");
         }
     }
     let fields = Fields { own, defaults: &defaults.entries };
+    reader.scope = if fields.get("each").is_some() { Scope::Element } else { Scope::Change };
     let event = name(reader, &fields, "event");
     if fields.get("event").is_none() {
         reader
@@ -173,6 +174,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         filter: conditions.filter,
         enters: conditions.enters,
         leaves: conditions.leaves,
+        each: conditions.each,
         first_of: first_of.map(Arc::from),
         to: to.as_ref().map(|to| to.iter().map(|one| one.destination.clone()).collect()),
         data: data?,
@@ -201,6 +203,7 @@ struct ReadConditions {
     filter: Option<Where>,
     enters: Option<State>,
     leaves: Option<State>,
+    each: Option<Each>,
     /// What all of them can hold on, if there is one that says.
     implied: Option<Operations>,
 }
@@ -215,13 +218,15 @@ fn conditions(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ReadConditions {
         ("enters", operations::INSERT_OR_UPDATE),
         ("leaves", operations::UPDATE_OR_DELETE),
     ];
+    let each = fields.get("each").and_then(|node| each::read(reader, node));
+    let of_each = fields.get("each").and_then(each::implied);
     let written = narrowing.into_iter().filter(|(key, _)| fields.get(key).is_some());
-    let mut implied = operations::common(written.map(|(_, operations)| operations));
+    let mut implied = operations::common(written.map(|(_, operations)| operations).chain(of_each));
     if let (Some(implied), Some(filter)) = (&mut implied, &filter) {
         implied.insert &= !can_fire::needs(filter, Root::Before);
         implied.delete &= !can_fire::needs(filter, Root::After);
     }
-    ReadConditions { when, filter, enters, leaves, implied }
+    ReadConditions { when, filter, enters, leaves, each, implied }
 }
 
 /// The text of `event` or `id`, if it can be a name.
