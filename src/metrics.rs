@@ -29,6 +29,8 @@ pub struct Metrics {
     pub events: IntCounterVec,
     /// Conditions that could not be decided, by `rule` and `reason`.
     pub rule_unknown: IntCounterVec,
+    /// Bytes remembered of transactions that have not ended.
+    pub transaction_bytes: IntGauge,
     /// Bytes of replies read from the source.
     pub source_bytes: IntCounter,
     /// Batches read from the source.
@@ -140,6 +142,10 @@ impl Metrics {
                 "changeling_rule_unknown_total",
                 "Conditions that could not be decided.",
                 &["rule", "reason"],
+            )?,
+            transaction_bytes: gauge(
+                "changeling_transaction_bytes",
+                "Bytes remembered of transactions that have not ended.",
             )?,
             source_bytes: counter("changeling_source_bytes_total", "Bytes read from the source.")?,
             source_batches: counter("changeling_source_batches_total", "Batches read from the source.")?,

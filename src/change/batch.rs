@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::decode::{self, DecodeError, Entry};
 use super::{Image, Operation};
-use crate::position::Position;
+use crate::position::{ClusterTime, Position};
 
 /// A batch of change documents and the position after the last of them.
 ///
@@ -23,6 +23,9 @@ pub struct Batch {
     looked_up_byte_count: usize,
     /// The position after everything in this batch; absent where the server did not say.
     pub end: Option<Position>,
+    /// Everything that was committed when the batch was asked for has been read. An empty batch says so by itself; a source that
+    /// puts several logs together, as a router of a sharded cluster does, takes it back.
+    pub leaves_nothing: bool,
 }
 
 /// The answer to a look-up of a document by its key, some time after the change.
@@ -37,7 +40,8 @@ pub enum LookUp {
 impl Batch {
     /// A batch over documents that lie at `documents` in `bytes`.
     pub fn new(bytes: Bytes, documents: Vec<Range<usize>>, end: Option<Position>) -> Self {
-        Self { bytes, documents, looked_up: HashMap::new(), looked_up_byte_count: 0, end }
+        let leaves_nothing = documents.is_empty();
+        Self { bytes, documents, looked_up: HashMap::new(), looked_up_byte_count: 0, end, leaves_nothing }
     }
 
     /// A batch with no change, which only moves the position.
@@ -65,6 +69,12 @@ impl Batch {
     /// True if the batch holds no change document.
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty()
+    }
+
+    /// True if no change of this cluster time follows, so that the transactions of that time have ended. The end of a batch by
+    /// itself is none: the next one may go on in the middle of a transaction.
+    pub fn ends(&self, time: ClusterTime) -> bool {
+        self.leaves_nothing || self.end.as_ref().is_some_and(|end| end.time > time)
     }
 
     /// The memory that the batch holds, documents that were looked up included, in bytes.
@@ -175,6 +185,19 @@ mod tests {
         assert_eq!(batch.byte_count(), before + document.as_bytes().len());
         let is_looked_up = |entry: Result<Entry<'_>, DecodeError>| matches!(entry, Ok(Entry::Change(change)) if matches!(change.after, Image::LookedUp(_)));
         assert_eq!(batch.entries().map(is_looked_up).collect::<Vec<bool>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn a_time_has_ended_where_nothing_is_left_or_the_position_is_past_it() {
+        let time = |seconds| ClusterTime { seconds, increment: 1 };
+        let at = |seconds| Some(Position::after(&rawdoc! {"_data": "x"}, time(seconds)));
+        let change = rawdoc! {"x": 1};
+        let full = |end| Batch::from_documents([&*change], end);
+        assert!(!full(at(5)).ends(time(5)) && !full(None).ends(time(5)));
+        assert!(full(at(6)).ends(time(5)));
+        assert!(Batch::empty(at(5)).ends(time(5)));
+        let of_a_router = |end| Batch { leaves_nothing: false, ..Batch::empty(end) };
+        assert!(!of_a_router(at(5)).ends(time(5)) && of_a_router(at(6)).ends(time(5)));
     }
 
     #[test]

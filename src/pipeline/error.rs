@@ -41,7 +41,7 @@ pub enum PipelineError {
     },
     /// A rule says that nothing may go on without it, and it can not be decided.
     #[error(
-        "the rule \"{rule}\" can not be decided for a change of {collection} at {time}: {}; it says `unknown: stop`\nhelp: the position is before the change; {}; to go past this change, give the rule another `unknown`",
+        "the rule \"{rule}\" can not be decided for {subject} at {time}: {}; it says `unknown: stop`\nhelp: the position is before it; {}; to go past it, give the rule another `unknown`",
         .reason.explanation(), .reason.way_out()
     )]
     Undecided {
@@ -49,8 +49,8 @@ pub enum PipelineError {
         rule: Arc<str>,
         /// Why.
         reason: UnknownReason,
-        /// The collection of the change.
-        collection: String,
+        /// What it can not be decided for: a change and its collection, or a transaction.
+        subject: String,
         /// The commit time of the change.
         time: ClusterTime,
     },

@@ -28,7 +28,7 @@ use crate::checkpoint::{CheckpointError, Store};
 use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::position::Sequence;
-use crate::rules::Outcome;
+use crate::rules::{Outcome, Translation};
 use crate::sink::SinkError;
 use crate::source::Observer;
 
@@ -173,6 +173,7 @@ impl Run {
             tally: Tally::new(self.metrics.clone()),
             stop: self.stop.clone(),
             sequence: Sequence::default(),
+            translation: Translation::new(bytes(self.settings.transaction_bytes_max.0)),
             outcome: Outcome::default(),
             chunk: Chunk::default(),
         };

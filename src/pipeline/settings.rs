@@ -15,6 +15,9 @@ pub struct PipelineSettings {
     pub queue_bytes_max: ByteCount,
     /// The bytes of batches read ahead of the rules. At least one batch is always read.
     pub read_ahead_bytes_max: ByteCount,
+    /// The bytes that rules with `transaction` may remember of transactions which have not ended. Past it they are undecided, with the
+    /// reason `transaction_too_large`.
+    pub transaction_bytes_max: ByteCount,
     /// The events handed to a sink at once.
     pub delivery_events_max: usize,
     /// The bytes of events handed to a sink at once. A single event that is larger is handed over alone.
@@ -33,6 +36,7 @@ impl Default for PipelineSettings {
             queue_events_max: 10_000,
             queue_bytes_max: ByteCount(16 << 20),
             read_ahead_bytes_max: ByteCount(16 << 20),
+            transaction_bytes_max: ByteCount(64 << 20),
             delivery_events_max: 1_000,
             delivery_bytes_max: ByteCount(4 << 20),
             delivery_timeout: Period::seconds(60),

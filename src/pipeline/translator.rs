@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bson::RawDocument;
+
 use super::dead_letter_writer::DeadLetterWriter;
 use super::error::PipelineError;
 use super::progress::Progress;
@@ -13,9 +15,9 @@ use super::tally::Tally;
 use crate::change::{Batch, Change, DecodeError, Entry, Notice};
 use crate::event::Event;
 use crate::metrics::Metrics;
-use crate::position::{Position, Sequence};
+use crate::position::{ClusterTime, Position, Sequence};
 use crate::rules::ast::UnknownPolicy;
-use crate::rules::{Outcome, RuleSet};
+use crate::rules::{Outcome, RuleSet, Translation};
 use crate::sink::DeadLetter;
 
 /// Events are handed to the lanes in chunks of about this many, or this many bytes: often enough for a steady flow, seldom
@@ -32,6 +34,7 @@ pub(super) struct Translator {
     pub(super) tally: Tally,
     pub(super) stop: StopSignal,
     pub(super) sequence: Sequence,
+    pub(super) translation: Translation,
     pub(super) outcome: Outcome,
     pub(super) chunk: Chunk,
 }
@@ -41,6 +44,41 @@ pub(super) struct Translator {
 pub(super) struct Chunk {
     events: Vec<Arc<Event>>,
     byte_count: usize,
+}
+
+/// What something was made of.
+struct Made<'b> {
+    time: ClusterTime,
+    /// The change and where it stands in its batch; absent for the transactions of a time, which have ended.
+    change: Option<(&'b Change<'b>, &'b Batch, usize)>,
+}
+
+impl<'b> Made<'b> {
+    fn of_change(change: &'b Change<'b>, batch: &'b Batch, index: usize) -> Self {
+        Self { time: change.cluster_time, change: Some((change, batch, index)) }
+    }
+
+    fn of_transactions(time: Option<ClusterTime>) -> Self {
+        Self { time: time.unwrap_or_default(), change: None }
+    }
+
+    /// The position after it, where one is known.
+    fn position(&self) -> Option<Position> {
+        let (change, ..) = self.change?;
+        change.token.map(|token| Position::after(token, change.cluster_time))
+    }
+
+    fn document(&self) -> Option<&RawDocument> {
+        self.change.and_then(|(_, batch, index)| batch.document(index))
+    }
+
+    /// The same in words, for people.
+    fn subject(&self) -> String {
+        match self.change {
+            Some((change, ..)) => format!("a change of {}.{}", change.database, change.collection),
+            None => "a transaction".to_owned(),
+        }
+    }
 }
 
 impl Translator {
@@ -73,33 +111,32 @@ impl Translator {
                     Read::Batch { batch, rules, received_at_ms } => {
                         self.translate(&batch, &rules, received_at_ms).await?;
                     }
-                    Read::Gap(event) => self.hand_over_gap(event).await,
+                    Read::Gap(event) => self.hand_over_gap(event).await?,
                 }
                 input.release(1, bytes);
             }
         }
     }
 
-    async fn translate(&mut self, batch: &Batch, rules: &RuleSet, received_at_ms: i64) -> Result<(), PipelineError> {
+    async fn translate(
+        &mut self,
+        batch: &Batch,
+        rules: &Arc<RuleSet>,
+        received_at_ms: i64,
+    ) -> Result<(), PipelineError> {
         let mut last_change_at_ms = None;
         for (index, entry) in batch.entries().enumerate() {
             self.sequence.0 += 1;
             match entry {
                 Ok(Entry::Change(change)) => {
+                    let open_at = self.translation.open_at();
+                    if self.translation.pass(change.cluster_time, &mut self.outcome) {
+                        self.collect(Made::of_transactions(open_at)).await?;
+                    }
                     last_change_at_ms = Some(change.time().timestamp_millis());
-                    rules.apply(&change, &mut self.outcome);
-                    if let Some(error) = self.must_stop(&change) {
-                        // What was made of the changes before this one is delivered; this one is read again.
-                        self.progress.add_changes(self.tally.flush());
-                        self.hand_over().await;
-                        return Err(error);
-                    }
-                    let fired = !self.outcome.events.is_empty() || !self.outcome.failed.is_empty();
-                    self.tally.count(&change, fired);
-                    self.collect(&change);
-                    if !self.outcome.failed.is_empty() || !self.outcome.undecided.is_empty() {
-                        self.give_up(batch, index).await?;
-                    }
+                    let is_matched = self.translation.apply(rules, &change, &mut self.outcome);
+                    self.collect(Made::of_change(&change, batch, index)).await?;
+                    self.tally.count(&change, is_matched);
                 }
                 Ok(Entry::Notice(notice)) => self.note(&notice),
                 Err(error) => self.give_up_undecodable(batch, index, &error).await?,
@@ -115,40 +152,63 @@ impl Translator {
         self.progress.add_changes(self.tally.flush());
         // Empty batches end positions too: they keep a sequence number of their own.
         self.sequence.0 += 1;
-        let caught_up_at_ms = batch.is_empty().then_some(received_at_ms);
-        self.progress.ledger.read(self.sequence, batch.end.clone(), last_change_at_ms, caught_up_at_ms);
+        let open_at = self.translation.open_at();
+        if open_at.is_some_and(|time| batch.ends(time)) {
+            self.translation.end(&mut self.outcome);
+            self.collect(Made::of_transactions(open_at)).await?;
+        }
+        self.metrics.transaction_bytes.set(i64::try_from(self.translation.byte_count()).unwrap_or(i64::MAX));
+        if self.translation.is_open() {
+            // Neither the position nor the time is one up to which everything is known.
+            self.progress.ledger.read(self.sequence, None, None, None);
+        } else {
+            let caught_up_at_ms = batch.is_empty().then_some(received_at_ms);
+            self.progress.ledger.read(self.sequence, batch.end.clone(), last_change_at_ms, caught_up_at_ms);
+        }
         self.hand_over().await;
         Ok(())
     }
 
-    /// Why the pipeline has to stop before a change: a rule that can not be decided for it says so.
-    fn must_stop(&mut self, change: &Change<'_>) -> Option<PipelineError> {
+    /// Why the pipeline has to stop before a change, or before its whole transaction: a rule that can not be decided says so.
+    fn must_stop(&mut self, made: &Made<'_>) -> Option<PipelineError> {
         let undecided = self.outcome.undecided.iter().find(|one| one.policy == UnknownPolicy::Stop)?;
         self.tally.count_undecided(undecided);
         Some(PipelineError::Undecided {
             rule: undecided.rule.clone(),
             reason: undecided.reason,
-            collection: format!("{}.{}", change.database, change.collection),
-            time: change.cluster_time,
+            subject: made.subject(),
+            time: made.time,
         })
     }
 
-    /// Moves what a change fired to the chunk. The ledger is told first: no event is ever on its way that it does not know.
-    fn collect(&mut self, change: &Change<'_>) {
+    /// Moves what came out to the chunk. The ledger is told first: no event is ever on its way that it does not know.
+    async fn collect(&mut self, made: Made<'_>) -> Result<(), PipelineError> {
+        if self.outcome.is_empty() {
+            return Ok(());
+        }
+        if let Some(error) = self.must_stop(&made) {
+            // What was made of the changes before is delivered; this one, or its transaction, is read again.
+            self.progress.add_changes(self.tally.flush());
+            self.hand_over().await;
+            return Err(error);
+        }
         for undecided in &self.outcome.undecided {
             self.tally.count_undecided(undecided);
         }
-        let count = self.outcome.events.len();
-        if count == 0 {
-            return;
+        if let Some(first) = self.outcome.events.first() {
+            let (time_ms, count) = (first.time.timestamp_millis(), self.outcome.events.len());
+            // A restart in the middle of a transaction repeats all of it.
+            let position = if self.translation.is_open() { None } else { made.position() };
+            self.progress.ledger.fired(self.sequence, time_ms, count as u64, position);
         }
-        let position = change.token.map(|token| Position::after(token, change.cluster_time));
-        let time_ms = change.time().timestamp_millis();
-        self.progress.ledger.fired(self.sequence, time_ms, count as u64, position);
         for event in self.outcome.events.drain(..) {
             self.chunk.byte_count += event.byte_count();
             self.chunk.events.push(Arc::new(event));
         }
+        if self.outcome.failed.is_empty() && self.outcome.undecided.is_empty() {
+            return Ok(());
+        }
+        self.give_up(made.document()).await
     }
 
     /// Hands the chunk to every lane, waiting for room in each.
@@ -160,12 +220,17 @@ impl Translator {
         self.chunk.byte_count = 0;
     }
 
-    async fn hand_over_gap(&mut self, event: Arc<Event>) {
+    async fn hand_over_gap(&mut self, event: Arc<Event>) -> Result<(), PipelineError> {
         self.sequence.0 += 1;
+        let open_at = self.translation.open_at();
+        if self.translation.cut(&mut self.outcome) {
+            self.collect(Made::of_transactions(open_at)).await?;
+        }
         // The position after the gap comes with the next batch; until then a restart finds the same gap again.
         self.progress.ledger.fired(self.sequence, event.time.timestamp_millis(), 1, None);
         self.chunk.events.push(event);
         self.hand_over().await;
+        Ok(())
     }
 
     fn note(&self, notice: &Notice<'_>) {
@@ -197,8 +262,8 @@ impl Translator {
         self.dead_letters.put(&letter).await
     }
 
-    /// Puts into the dead letters what of a change could not be built, or not be decided by a rule that wants it kept.
-    async fn give_up(&mut self, batch: &Batch, index: usize) -> Result<(), PipelineError> {
+    /// Puts into the dead letters what could not be built, or not be decided by a rule that wants it kept.
+    async fn give_up(&mut self, change: Option<&RawDocument>) -> Result<(), PipelineError> {
         let undecided = std::mem::take(&mut self.outcome.undecided);
         let kept = undecided.into_iter().filter(|one| one.policy == UnknownPolicy::DeadLetter).map(|one| {
             let reason = format!("the rule can not be decided: {}", one.reason.explanation());
@@ -212,7 +277,7 @@ impl Translator {
                 reason,
                 at: bson::DateTime::now(),
                 event: None,
-                change: batch.document(index).map(ToOwned::to_owned),
+                change: change.map(ToOwned::to_owned),
             };
             self.dead_letters.put(&letter).await?;
         }

@@ -207,13 +207,13 @@ fn exists(view: &View<'_>, query: &Query, evidence: &mut Evidence) -> Truth {
 
 /// The value at the end of a query's singular prefix. It is unknown also if something that a filter compares with is unknown.
 pub(super) fn prepared<'v>(view: &'v View<'_>, query: &Query, evidence: &mut Evidence) -> Known<'v> {
-    let start = view.fact(query.root(), query.path());
+    let start = view.start_of(query.root(), query.path(), query.rest());
     *evidence = (*evidence).max(start.evidence);
     let mut answer = start.known;
     for segment in query.rest() {
         segment.visit_nodes(&mut |nodes| {
             let Start::Root(root) = nodes.start else { return };
-            let fact = view.fact(root, &nodes.path);
+            let fact = view.start_of(root, &nodes.path, &nodes.rest);
             *evidence = (*evidence).max(fact.evidence);
             if let (Known::Unknown(reason), Known::Value(_)) = (fact.known, answer) {
                 answer = Known::Unknown(reason);

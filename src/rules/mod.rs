@@ -32,7 +32,9 @@ mod schema;
 mod state;
 mod template;
 mod text;
+mod transaction;
 mod transition;
+mod translation;
 mod view;
 mod virtual_document;
 
@@ -52,6 +54,7 @@ pub use query::{Query, Root};
 pub use read::{Reading, read};
 pub use schema::schema;
 pub use template::{Template, TextPart, TextTemplate};
+pub use translation::Translation;
 
 use crate::change::{Change, Image, Operation};
 use crate::event::{Event, EventId};
@@ -59,12 +62,15 @@ use crate::event::{Event, EventId};
 use group::{Groups, Verdict};
 use index::NamespaceIndex;
 use rule::{CompiledRule, Names};
+use transaction::{MemberChange, TransactionRules};
 use view::View;
 
 /// A compiled, immutable set of rules.
 #[derive(Debug, Default)]
 pub struct RuleSet {
+    /// The rules in file order, and after them the members of those with `transaction`.
     rules: Vec<CompiledRule>,
+    transactions: TransactionRules,
     index: NamespaceIndex,
     hash: String,
     short_hash: Arc<str>,
@@ -87,14 +93,22 @@ pub struct Outcome {
     groups: Groups,
     /// Memory of rules with `each`, for the same reason.
     elements: each::Scratch,
+    /// What the change is to members of rules with `transaction`; [`Translation`] takes it.
+    members: Vec<MemberChange>,
 }
 
 impl Outcome {
+    /// True if nothing came out.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.undecided.is_empty() && self.failed.is_empty()
+    }
+
     /// Makes it empty, keeping its memory.
     pub fn clear(&mut self) {
         self.events.clear();
         self.undecided.clear();
         self.failed.clear();
+        self.members.clear();
     }
 }
 
@@ -121,6 +135,10 @@ pub enum UnknownReason {
     WeakEvidence,
     /// The conditions hold, but whether an earlier rule of its group matches is not known.
     EarlierRule,
+    /// More of the transaction would have to be remembered than may be.
+    TransactionTooLarge,
+    /// History was lost in the middle of the transaction.
+    TransactionIncomplete,
 }
 
 impl UnknownReason {
@@ -131,6 +149,8 @@ impl UnknownReason {
             Self::NoPostImage => "no_post_image",
             Self::WeakEvidence => "weak_evidence",
             Self::EarlierRule => "earlier_rule",
+            Self::TransactionTooLarge => "transaction_too_large",
+            Self::TransactionIncomplete => "transaction_incomplete",
         }
     }
 
@@ -141,6 +161,8 @@ impl UnknownReason {
             Self::NoPostImage => "the document after the change is not known",
             Self::WeakEvidence => "its conditions hold on weaker evidence than it accepts",
             Self::EarlierRule => "it is not known whether an earlier rule of its group matches",
+            Self::TransactionTooLarge => "more of the transaction would have to be remembered than may be",
+            Self::TransactionIncomplete => "history was lost in the middle of the transaction",
         }
     }
 
@@ -150,6 +172,8 @@ impl UnknownReason {
             Self::NoPreImage | Self::NoPostImage | Self::WeakEvidence | Self::EarlierRule => {
                 "`changeling check` names the command that makes the server keep the documents before and after changes"
             }
+            Self::TransactionTooLarge => "give `pipeline.transaction_bytes_max` a larger value",
+            Self::TransactionIncomplete => "what is lost can not be decided any more; a larger oplog keeps it longer",
         }
     }
 }
@@ -189,13 +213,15 @@ impl RuleSet {
         let groups = group::numbers(&rules);
         let hash = hash_of(&rules, &groups);
         let grouped = rules.iter().zip(groups);
-        let rules: Vec<CompiledRule> = grouped.map(|(rule, group)| CompiledRule::new(rule).in_group(group)).collect();
-        let index = NamespaceIndex::new(&rules);
+        let mut compiled: Vec<CompiledRule> =
+            grouped.map(|(rule, group)| CompiledRule::new(rule).in_group(group)).collect();
+        let transactions = TransactionRules::new(&rules, &mut compiled);
+        let index = NamespaceIndex::new(&compiled);
         let short_hash = hash[..SHORT_HASH_DIGITS].into();
-        Self { rules, index, hash, short_hash }
+        Self { rules: compiled, transactions, index, hash, short_hash }
     }
 
-    /// Appends to `outcome` what the rules make of one change.
+    /// Appends to `outcome` what the rules make of one change by itself. Rules with `transaction` need a [`Translation`].
     pub fn apply(&self, change: &Change<'_>, outcome: &mut Outcome) {
         let Some(candidates) = self.index.find(&self.rules, change.database, change.collection) else { return };
         let mut numbers = std::mem::take(&mut outcome.candidates);
@@ -206,7 +232,14 @@ impl RuleSet {
             let mut event_number = 0;
             let events_before = outcome.events.len();
             outcome.groups.clear();
-            for rule in numbers.iter().filter_map(|&number| self.rules.get(number)) {
+            for &number in &numbers {
+                let Some(rule) = self.rules.get(number) else { continue };
+                if self.transactions.is_member(number) {
+                    if change.transaction.is_some() {
+                        outcome.members.extend(self.transactions.judge(number, rule, &view, &names));
+                    }
+                    continue;
+                }
                 let Some(group) = rule.group else {
                     rule.apply(&view, &names, Verdict::No, &mut event_number, outcome);
                     continue;
@@ -246,13 +279,16 @@ impl RuleSet {
     /// The rules that no update or delete decides without the document before it: those that ask what was there. What is left
     /// of [`ImageNeeds::before`] are rules that only replacements leave undecided.
     pub fn rules_asking_what_was(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.rules.iter().filter(|rule| rule.asks_what_was).map(|rule| &rule.id)
+        let mut seen = HashSet::new();
+        self.rules.iter().filter(|rule| rule.asks_what_was).map(|rule| &rule.id).filter(move |id| seen.insert(*id))
     }
 
     /// The same of one collection. Compiles globs on every call: for set-up, not for every change.
     pub fn rules_asking_what_was_in(&self, database: &str, collection: &str) -> Vec<&Arc<str>> {
         let covers = |rule: &&CompiledRule| rule.collections.iter().any(|one| one.matches(database, collection));
-        self.rules.iter().filter(|rule| rule.asks_what_was).filter(covers).map(|rule| &rule.id).collect()
+        let mut seen = HashSet::new();
+        let rules = self.rules.iter().filter(|rule| rule.asks_what_was).filter(covers).map(|rule| &rule.id);
+        rules.filter(|id| seen.insert(*id)).collect()
     }
 
     /// True if a rule that may fire on this change reads parts of the document after it that are not known, so that it
@@ -268,17 +304,20 @@ impl RuleSet {
         let mut numbers = Vec::new();
         candidates.of_change(change, &mut numbers);
         let view = View::new(change);
+        if change.transaction.is_none() {
+            numbers.retain(|number| !self.transactions.is_member(*number));
+        }
         numbers.iter().filter_map(|&number| self.rules.get(number)).any(|rule| rule.wants_look_up(&view))
     }
 
     /// The ids of all enabled rules, in file order.
     pub fn rule_ids(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.rules.iter().map(|rule| &rule.id)
+        self.rules.iter().take(self.len()).map(|rule| &rule.id)
     }
 
     /// The number of enabled rules.
     pub fn len(&self) -> usize {
-        self.rules.len()
+        self.transactions.rule_count()
     }
 
     /// True if no rule is enabled.

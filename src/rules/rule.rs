@@ -17,6 +17,9 @@ use super::{FailedEvent, ImageNeeds, NamespacePattern, Outcome, TextTemplate, Un
 use crate::change::Operation;
 use crate::event::{Event, EventId, EventOrigin, Evidence};
 
+/// The largest index of an operation in its transaction that a sequence can tell.
+const OPERATIONS_MAX: u32 = 0xff_ffff;
+
 /// A compiled rule.
 #[derive(Debug)]
 pub(super) struct CompiledRule {
@@ -151,7 +154,7 @@ impl CompiledRule {
     }
 
     /// Appends what follows from the answer of the conditions, which holds on this evidence. The reason is why it was not decided.
-    fn conclude(
+    pub(super) fn conclude(
         &self,
         view: &View<'_>,
         names: &Names<'_>,
@@ -183,6 +186,11 @@ impl CompiledRule {
     /// What is told of the rule where it can not be decided.
     pub(super) fn undecided(&self, reason: UnknownReason) -> Undecided {
         Undecided { rule: Arc::clone(&self.id), reason, policy: self.unknown }
+    }
+
+    /// Whether the conditions hold. `evidence` is weakened to that of what made them hold.
+    pub(super) fn holds(&self, view: &View<'_>, evidence: &mut Evidence) -> Truth {
+        self.condition.holds(view, evidence)
     }
 
     /// Appends the event of a rule whose conditions hold on this evidence.
@@ -221,8 +229,9 @@ impl CompiledRule {
         let mut sequence = String::with_capacity(26);
         text::write_hex(&mut sequence, &time.seconds.to_be_bytes());
         text::write_hex(&mut sequence, &time.increment.to_be_bytes());
-        // Three bytes are enough for the operations of one transaction.
-        text::write_hex(&mut sequence, &change.operation_index.min(0xff_ffff).to_be_bytes()[1..]);
+        // Three bytes are enough for the operations of one transaction; its own events come after all of them.
+        let index = if view.is_of_transaction() { OPERATIONS_MAX } else { change.operation_index.min(OPERATIONS_MAX) };
+        text::write_hex(&mut sequence, &index.to_be_bytes()[1..]);
         text::write_hex(&mut sequence, &number.to_be_bytes());
         *number = number.saturating_add(1);
         outcome.events.push(Event {

@@ -8,7 +8,8 @@ use bson::{RawBsonRef, RawDocument};
 use super::UnknownReason;
 use super::mention::{self, Mention};
 use super::path::{Path, Step, find};
-use super::query::{self, Root};
+use super::query::{self, Root, Segment};
+use super::transaction::Collected;
 use super::virtual_document::VirtualDocuments;
 use crate::change::value::{self, Numbers};
 use crate::change::{Change, Image, Operation};
@@ -85,16 +86,28 @@ pub(super) struct View<'c> {
     /// The element that is looked at, in a rule with `each`.
     pub(super) element: Option<ElementFacts<'c>>,
     pub(super) virtual_documents: VirtualDocuments,
+    /// What stands for `$` in a rule with `transaction`.
+    collected: Option<&'c Collected<'c>>,
 }
 
 impl<'c> View<'c> {
     pub(super) fn new(change: &'c Change<'c>) -> Self {
-        Self { change, element: None, virtual_documents: VirtualDocuments::default() }
+        Self { change, element: None, virtual_documents: VirtualDocuments::default(), collected: None }
     }
 
     /// The same change, looked at for an element of one of its arrays.
     pub(super) fn of_element(change: &'c Change<'c>, element: ElementFacts<'c>) -> Self {
         Self { element: Some(element), ..Self::new(change) }
+    }
+
+    /// The view of a transaction: what was collected from it, and a change that stands for it.
+    pub(super) fn of_transaction(change: &'c Change<'c>, collected: &'c Collected<'c>) -> Self {
+        Self { collected: Some(collected), ..Self::new(change) }
+    }
+
+    /// True if a transaction is looked at, not one of its changes.
+    pub(super) fn is_of_transaction(&self) -> bool {
+        self.collected.is_some()
     }
 
     /// The value at a path before the change.
@@ -205,8 +218,19 @@ impl<'c> View<'c> {
             Root::Key => Fact::exact(look(self.change.key, path)),
             Root::Change => Fact::exact(self.about_change(path)),
             Root::Meta => Fact::exact(self.about_meta(path)),
-            Root::Whole => Fact { known: look(self.whole(), path), evidence: self.evidence_at_hand() },
+            Root::Whole => match self.collected {
+                Some(collected) => collected.fact(path, &[]),
+                None => Fact { known: look(self.whole(), path), evidence: self.evidence_at_hand() },
+            },
             Root::Item | Root::ItemBefore | Root::Index => self.about_element(root, path),
+        }
+    }
+
+    /// The value at the end of a query's singular prefix. How well it is known may depend on what follows the prefix.
+    pub(super) fn start_of(&self, root: Root, path: &Path, rest: &[Segment]) -> Fact<'_> {
+        match (root, self.collected) {
+            (Root::Whole, Some(collected)) => collected.fact(path, rest),
+            _ => self.fact(root, path),
         }
     }
 
@@ -234,6 +258,10 @@ impl ElementFacts<'_> {
 
 impl<'v> query::Roots<'v> for &'v View<'v> {
     fn value(&self, root: Root, path: &Path) -> Option<RawBsonRef<'v>> {
+        if let (Root::Whole, Some(collected)) = (root, self.collected) {
+            // What is not known of it was asked before the query runs.
+            return find(RawBsonRef::Document(collected.document()), &path.steps);
+        }
         match View::fact(self, root, path).known {
             Known::Value(value) => Some(value),
             Known::Missing | Known::Unknown(_) => None,

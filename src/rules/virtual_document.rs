@@ -108,6 +108,18 @@ impl View<'_> {
         document
     }
 
+    /// `$.meta` of the change's transaction, whose members are known so well.
+    pub(super) fn about_transaction(&self, evidence: Evidence) -> RawDocumentBuf {
+        let mut document = RawDocumentBuf::new();
+        for name in [cstr!("clusterTime"), cstr!("wallTime"), cstr!("transaction"), cstr!("source")] {
+            if let Some(value) = self.meta_field(name.as_str()) {
+                document.append(name, value);
+            }
+        }
+        document.append(cstr!("evidence"), evidence.as_str());
+        document
+    }
+
     /// Every root together.
     pub(super) fn whole(&self) -> &RawDocument {
         self.virtual_documents.whole.get_or_init(|| self.build_whole())

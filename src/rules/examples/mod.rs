@@ -6,6 +6,7 @@ mod compare;
 mod difference;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bson::RawDocumentBuf;
 
@@ -14,7 +15,10 @@ use crate::event::Evidence;
 
 pub use change::{WrittenChange, WrittenDescription};
 
-use super::{Outcome, Reading, RuleSet};
+use super::{Outcome, Reading, RuleSet, Translation};
+
+/// What a test may remember of a transaction, in bytes: the default of the pipeline.
+const TRANSACTION_BYTES_MAX: usize = 64 << 20;
 
 /// A test of a rule file.
 #[derive(Clone, Debug)]
@@ -74,12 +78,12 @@ impl ExampleResult {
 
 /// Runs every test of a reading, in its order.
 pub fn run(reading: &Reading) -> Vec<ExampleResult> {
-    let mut sets: Vec<(Range<usize>, RuleSet)> = Vec::new();
+    let mut sets: Vec<(Range<usize>, Arc<RuleSet>)> = Vec::new();
     let mut results = Vec::new();
     for example in &reading.examples {
         let position = sets.iter().position(|(range, _)| *range == example.rules).unwrap_or_else(|| {
             let rules = reading.rules.get(example.rules.clone()).unwrap_or_default();
-            sets.push((example.rules.clone(), RuleSet::compile(rules.to_vec())));
+            sets.push((example.rules.clone(), Arc::new(RuleSet::compile(rules.to_vec()))));
             sets.len() - 1
         });
         results.push(run_one(&sets[position].1, example));
@@ -88,19 +92,25 @@ pub fn run(reading: &Reading) -> Vec<ExampleResult> {
 }
 
 /// Runs one test against a set of rules.
-pub fn run_one(rules: &RuleSet, example: &Example) -> ExampleResult {
+pub fn run_one(rules: &Arc<RuleSet>, example: &Example) -> ExampleResult {
     let batch = Batch::from_documents(example.changes.iter().map(|change| change.as_ref()), None);
     let mut outcome = Outcome::default();
+    let mut translation = Translation::new(TRANSACTION_BYTES_MAX);
     let mut actual = Vec::new();
     let mut differences = Vec::new();
     for (index, entry) in batch.entries().enumerate() {
         match entry {
-            Ok(Entry::Change(change)) => rules.apply(&change, &mut outcome),
+            Ok(Entry::Change(change)) => {
+                translation.apply(rules, &change, &mut outcome);
+            }
             Ok(Entry::Notice(_)) => {}
             Err(error) => differences.push(error.to_string()),
         }
         actual.extend(outcome.events.drain(..).map(|event| compare::Actual { change: index, event }));
     }
+    translation.end(&mut outcome);
+    let last = batch.len();
+    actual.extend(outcome.events.drain(..).map(|event| compare::Actual { change: last, event }));
     differences.extend(compare::differences(&example.expected, actual));
     for failed in &outcome.failed {
         differences.push(format!("the event of rule {} could not be built: {}", failed.rule, failed.reason));

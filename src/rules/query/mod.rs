@@ -18,7 +18,7 @@ use super::LanguageError;
 use super::path::Path;
 
 pub(super) use select::{Roots, nodes};
-pub(super) use tree::{Segment, Start};
+pub(super) use tree::{Segment, Selector, Start};
 
 /// A compiled JSONPath (RFC 9535) rooted in one of the roots of a change.
 #[derive(Clone, Debug)]
@@ -113,6 +113,16 @@ impl Query {
     /// As [`Query::parse`], but every name may follow `$`.
     pub fn parse_plain(text: &str) -> Result<Self, LanguageError> {
         compile::query(text, compile::Roots::AnyDocument)
+    }
+
+    /// The query of one place below a root.
+    pub(super) fn at(root: Root, path: Path) -> Self {
+        let mut text = String::from("$");
+        for name in [root.as_str(), path.dotted()].into_iter().filter(|name| !name.is_empty()) {
+            text.push('.');
+            text.push_str(name);
+        }
+        Self { text, root, path, rest: Vec::new() }
     }
 
     /// What the query starts from.

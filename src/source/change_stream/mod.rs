@@ -113,7 +113,10 @@ impl Source for ChangeStreamSource {
     }
 
     async fn next(&mut self) -> Result<Batch, SourceError> {
-        self.stream.next().await
+        let mut batch = self.stream.next().await?;
+        // Of two shards one may have sent its part of a transaction, and the other not yet.
+        batch.leaves_nothing &= self.deployment.as_ref().is_none_or(|found| found.kind != DeploymentKind::Sharded);
+        Ok(batch)
     }
 
     async fn look_up(&mut self, batch: &mut Batch, wants: &Wants<'_>) -> Result<usize, SourceError> {
