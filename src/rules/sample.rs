@@ -68,7 +68,7 @@ pub(super) fn rule_when(path: &str, transition: Transition) -> Rule {
 
 /// A rule with one condition on the state.
 pub(super) fn rule_where(query: &str, matcher: Matcher) -> Rule {
-    Rule { filter: Some(Where::Matches(Query::parse(query).unwrap(), matcher)), ..rule("Rule") }
+    Rule { filter: Some(Where::Matches(Query::parse_in_each(query).unwrap(), matcher)), ..rule("Rule") }
 }
 
 pub(super) fn field(path: &str, transition: Transition) -> When {
@@ -86,7 +86,7 @@ pub(super) fn becomes(from: Option<Bson>, to: Option<Bson>) -> Transition {
 
 /// A template that takes the value of one query.
 pub(super) fn value_of(query: &str) -> Template {
-    Template::Path { query: Query::parse(query).unwrap(), default: None, required: false }
+    Template::Path { query: Query::parse_in_each(query).unwrap(), default: None, required: false }
 }
 
 /// What a set of rules makes of a change.

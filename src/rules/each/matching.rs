@@ -399,7 +399,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn matching_gives_what_the_definition_says((before, after) in pair(), key in 0_usize..3) {
@@ -410,6 +410,10 @@ mod tests {
                 prop_assert_eq!(found, naive(key, is, &before, &after), "{:?}", is);
             }
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn large_arrays_are_matched_by_fingerprint_to_the_same_end(before in prop::collection::vec(element(), 30..60), after in prop::collection::vec(element(), 30..60)) {

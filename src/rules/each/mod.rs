@@ -1,5 +1,7 @@
 //! `each`: the elements of an array that a change added, removed or changed, and the conditions on them.
 
+#[cfg(test)]
+mod agreement;
 mod array;
 mod identity;
 mod matching;
@@ -227,4 +229,258 @@ fn value_of(element: Option<Element<'_>>) -> Known<'_> {
 
 fn whole(document: &RawDocument) -> Content<'_> {
     (DOCUMENT, document.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Document, bson, doc};
+
+    use super::*;
+    use crate::rules::ast::{Operations, Rule, State, Transition, UnknownPolicy, When, Where};
+    use crate::rules::rule::CompiledRule;
+    use crate::rules::sample::{
+        apply, becomes, change, equals, field, rule, rule_where, see_looked_up, update, value_of, with_images,
+    };
+    use crate::rules::{FieldPath, Matcher, Outcome, RuleSet, Template};
+
+    const ADDED: ElementChange = ElementChange::Added;
+    const REMOVED: ElementChange = ElementChange::Removed;
+    const CHANGED: ElementChange = ElementChange::Changed;
+
+    fn path(text: &str) -> FieldPath {
+        FieldPath::parse(text).unwrap()
+    }
+
+    /// A rule on the elements of `items`, by `sku`.
+    fn each(is: ElementChange) -> Rule {
+        let each = ast::Each { path: path("items"), key: vec![path("sku")], is, when: None, filter: None };
+        let operations = Operations { insert: true, update: true, delete: true };
+        Rule { operations, each: Some(each), data: value_of("$.item"), ..rule("Rule") }
+    }
+
+    fn with(rule: Rule, set: impl FnOnce(&mut ast::Each)) -> Rule {
+        let mut each = rule.each.clone().unwrap();
+        set(&mut each);
+        Rule { each: Some(each), ..rule }
+    }
+
+    /// The skus of the elements of the events, or why there is none.
+    fn told(outcome: &Outcome) -> String {
+        let mut told: Vec<String> =
+            outcome.events.iter().map(|event| event.data.get_str("sku").unwrap_or("?").to_owned()).collect();
+        told.extend(outcome.undecided.iter().map(|undecided| undecided.reason.as_str().to_owned()));
+        told.extend(outcome.failed.iter().map(|failed| failed.reason.clone()));
+        told.join(" ")
+    }
+
+    fn check(change: &Document, added: &str, removed: &str, changed: &str) {
+        for (is, wanted) in [(ADDED, added), (REMOVED, removed), (CHANGED, changed)] {
+            assert_eq!(told(&apply(vec![each(is)], change)), wanted, "{is:?} {change}");
+        }
+    }
+
+    fn items(skus: &[&str]) -> Document {
+        doc! {"_id": 1, "items": skus.iter().map(|sku| bson!({"sku": *sku, "q": 1})).collect::<Vec<_>>()}
+    }
+
+    #[test]
+    fn a_change_of_an_array_gives_an_event_for_each_element_in_array_order() {
+        let images = |before: &[&str], after: &[&str], updated: Document| {
+            with_images(update(updated, &[]), Some(items(before)), Some(items(after)))
+        };
+        let whole = |skus: &[&str]| doc! {"items": items(skus).get_array("items").unwrap().clone()};
+        check(&images(&["a"], &["a", "b", "c"], doc! {"items.1": 1, "items.2": 2}), "b c", "", "");
+        check(&images(&["a"], &["c", "a", "b"], whole(&["c", "a", "b"])), "c b", "", "");
+        check(&images(&["a", "b", "c"], &["b"], whole(&["b"])), "", "a c", "");
+        check(&images(&["a", "b"], &["c", "a"], whole(&["c", "a"])), "c", "b", "");
+        check(&images(&["a", "b"], &["b", "a"], whole(&["b", "a"])), "", "", "");
+        // The description is the server's word: an array that it does not name is not looked at.
+        check(&images(&["a"], &["a", "b"], doc! {"other": 1}), "", "", "");
+    }
+
+    #[test]
+    fn inserts_add_and_deletes_remove_and_what_is_no_array_has_no_elements() {
+        let mut insert = change("insert");
+        insert.insert("fullDocument", items(&["a", "b"]));
+        check(&insert, "a b", "", "");
+        check(&with_images(change("delete"), Some(items(&["a", "b"])), None), "", "a b", "");
+        check(&change("delete"), "", "no_pre_image", "");
+        for other in [bson!(5), bson!(null), bson!({"0": {"sku": "x"}}), bson!("a")] {
+            let before = doc! {"_id": 1, "items": other.clone()};
+            let after = items(&["a"]);
+            let set = update(doc! {"items": after.get_array("items").unwrap().clone()}, &[]);
+            check(&with_images(set.clone(), Some(before.clone()), Some(after.clone())), "a", "", "");
+            check(&with_images(set, Some(before.clone()), None), "a", "", "");
+            check(&with_images(update(doc! {"items": other}, &[]), Some(after), Some(before)), "", "a", "");
+        }
+        check(&with_images(update(doc! {}, &["items"]), Some(items(&["a"])), Some(doc! {})), "", "a", "");
+        check(&with_images(update(doc! {}, &["items"]), Some(items(&["a"])), None), "", "a", "");
+        // A path goes through documents, not through the elements of an array.
+        let nested = |sku: &str| doc! {"carts": [{"items": [{"sku": sku}]}]};
+        let change = with_images(change("replace"), Some(nested("a")), Some(nested("b")));
+        assert_eq!(told(&apply(vec![with(each(ADDED), |each| each.path = path("carts.items"))], &change)), "");
+        assert_eq!(told(&apply(vec![with(each(ADDED), |each| each.path = path("carts.0.items"))], &change)), "b");
+    }
+
+    #[test]
+    fn an_element_has_its_own_roots_and_its_place_makes_its_id() {
+        let data = ["$.item.q", "$.itemBefore.q", "$.index", "$.after.items[*].sku", "$"];
+        let data = Template::List(data.map(value_of).into());
+        let changed = Rule { data: Template::Map(vec![("all".into(), data)]), ..each(CHANGED) };
+        let document = |quantities: [i32; 3]| {
+            let items: Vec<_> = (0..3).map(|n| bson!({"sku": format!("s{n}"), "q": quantities[n as usize]})).collect();
+            doc! {"_id": 1, "items": items}
+        };
+        let replace = with_images(change("replace"), Some(document([1, 2, 3])), Some(document([1, 5, 6])));
+        let outcome = apply(vec![changed.clone()], &replace);
+        let all: Vec<_> = outcome
+            .events
+            .iter()
+            .map(|event| Document::try_from(&*event.data).unwrap().get_array("all").unwrap().clone())
+            .collect();
+        assert_eq!(all[0][..4], [bson!(5), bson!(2), bson!(1), bson!(["s0", "s1", "s2"])]);
+        assert_eq!(all[1][..3], [bson!(6), bson!(3), bson!(2)]);
+        assert_eq!(all[1][4].as_document().unwrap().get_i32("index").unwrap(), 2);
+        assert_ne!(outcome.events[0].id, outcome.events[1].id);
+        // Another element that changes too is no reason for another id.
+        let less = with_images(change("replace"), Some(document([1, 5, 3])), Some(document([1, 5, 6])));
+        assert_eq!(apply(vec![changed], &less).events[0].id, outcome.events[1].id);
+    }
+
+    #[test]
+    fn conditions_on_the_element_and_on_the_document_hold_together() {
+        let before = doc! {"_id": 1, "limit": 5, "items": [{"sku": "a", "q": 1}, {"sku": "b", "q": 4}]};
+        let after =
+            doc! {"_id": 1, "limit": 5, "items": [{"sku": "a", "q": 2}, {"sku": "b", "q": 3}, {"sku": "c", "q": 9}]};
+        let replace = with_images(change("replace"), Some(before), Some(after));
+        let filter = |query: &str, matcher: Matcher| rule_where(query, matcher).filter;
+        let more = Matcher::Compare(crate::rules::Comparison::Greater, bson!(2));
+        let up = Transition::Moves { direction: ast::Direction::Up, by: None, by_percent: None };
+        for (rule, wanted) in [
+            (each(CHANGED), "a b"),
+            (with(each(CHANGED), |each| each.when = Some(field("q", up.clone()))), "a"),
+            (with(each(CHANGED), |each| each.when = Some(field("q", becomes(Some(bson!(4)), Some(bson!(3)))))), "b"),
+            (with(each(CHANGED), |each| each.filter = Some(State(vec![(path("q"), more.clone())]))), "b"),
+            (Rule { filter: filter("$.item.q", equals(3)), ..each(CHANGED) }, "b"),
+            (Rule { filter: filter("$.itemBefore.q", equals(1)), ..each(CHANGED) }, "a"),
+            (Rule { filter: filter("$.index", equals(0)), ..each(CHANGED) }, "a"),
+            (
+                Rule { filter: filter("$.after.items[?@.sku == $.item.sku && @.q > 2]", more.clone()), ..each(ADDED) },
+                "",
+            ),
+            (Rule { filter: filter("$.after.items[?@.sku == $.item.sku].q", equals(9)), ..each(ADDED) }, "c"),
+            (Rule { filter: filter("$.after.limit", equals(5)), ..each(ADDED) }, "c"),
+            (Rule { filter: filter("$.after.limit", equals(6)), ..each(ADDED) }, ""),
+            (Rule { when: Some(field("limit", Transition::Changed)), ..each(ADDED) }, ""),
+            (Rule { when: Some(field("limit", Transition::Unchanged)), ..each(ADDED) }, "c"),
+        ] {
+            assert_eq!(told(&apply(vec![rule.clone()], &replace)), wanted, "{rule:?}");
+        }
+        let both = Rule {
+            filter: Some(Where::All(vec![
+                filter("$.after.limit", equals(5)).unwrap(),
+                filter("$.item.q", equals(2)).unwrap(),
+            ])),
+            ..each(CHANGED)
+        };
+        assert_eq!(told(&apply(vec![both], &replace)), "a");
+    }
+
+    #[test]
+    fn the_document_before_and_the_description_are_enough() {
+        let before = doc! {"_id": 1, "items": [{"sku": "a", "q": 1, "at": {"x": [1, 2]}}, {"sku": "b", "q": 1}]};
+        let with_before = |change: Document| with_images(change, Some(before.clone()), None);
+        check(&with_before(update(doc! {"items.2": {"sku": "c"}}, &[])), "c", "", "");
+        check(&with_before(update(doc! {"items.1": {"sku": "c"}}, &[])), "c", "b", "");
+        check(&with_before(update(doc! {"items.1.q": 2}, &[])), "", "", "b");
+        check(&with_before(update(doc! {"items.1.q": 1.0}, &[])), "", "", "");
+        check(&with_before(update(doc! {"items.1.sku": "c"}, &[])), "c", "b", "");
+        check(&with_before(update(doc! {}, &["items.0.at", "items.1.q"])), "", "", "a b");
+        let mut cut = update(doc! {"items.0.at.x.2": 3}, &[]);
+        let description = cut.get_document_mut("updateDescription").unwrap();
+        description.insert("truncatedArrays", vec![doc! {"field": "items", "newSize": 1}]);
+        check(&with_before(cut), "", "b", "a");
+        let changed = Rule { data: value_of("$.item"), ..each(CHANGED) };
+        let outcome =
+            apply(vec![changed], &with_before(update(doc! {"items.0.at.x.1": 9, "items.0.new": {"y": 1}}, &[])));
+        let item = doc! {"sku": "a", "q": 1, "at": {"x": [1, 9]}, "new": {"y": 1}};
+        assert_eq!(Document::try_from(&*outcome.events[0].data).unwrap(), item);
+        assert_eq!(outcome.events[0].evidence, Evidence::Exact);
+        // A document that was looked up may hold what came later: it is not asked.
+        let rules = RuleSet::compile(vec![each(ADDED)]);
+        let mut outcome = Outcome::default();
+        let push = with_before(update(doc! {"items.2": {"sku": "c"}}, &[]));
+        see_looked_up(&push, Some(items(&["a", "b", "c", "d"])), |change| rules.apply(change, &mut outcome));
+        assert_eq!((told(&outcome), outcome.events[0].evidence), ("c".to_owned(), Evidence::Exact));
+    }
+
+    #[test]
+    fn without_the_document_before_it_is_unknown_unless_the_change_rules_it_out() {
+        let unknown = "no_pre_image";
+        let element = || doc! {"sku": "c", "q": 1};
+        // It may be new, and it may have taken the place of another.
+        check(&update(doc! {"items.2": element()}, &[]), unknown, unknown, unknown);
+        check(&update(doc! {"items": [element()]}, &[]), unknown, unknown, unknown);
+        check(&update(doc! {"items": []}, &[]), "", unknown, "");
+        check(&update(doc! {}, &["items"]), "", unknown, "");
+        check(&update(doc! {"other": 1, "items2": 1}, &[]), "", "", "");
+        check(&update(doc! {"items.0.q": 2}, &[]), unknown, unknown, unknown);
+        let with_after = |change: Document| with_images(change, None, Some(items(&["a", "b"])));
+        check(&with_after(update(doc! {"items.0.q": 1}, &[])), "", "", unknown);
+        check(&with_after(update(doc! {"items.0.sku": "a"}, &[])), unknown, unknown, unknown);
+        check(&with_after(update(doc! {"items.1": {"sku": "b", "q": 1}}, &[])), unknown, unknown, unknown);
+        check(&with_after(change("replace")), unknown, unknown, unknown);
+        let mut cut = update(doc! {}, &[]);
+        let description = cut.get_document_mut("updateDescription").unwrap();
+        description.insert("truncatedArrays", vec![doc! {"field": "items", "newSize": 1}]);
+        check(&cut, "", unknown, "");
+        // None of the elements that may be new is one of those that the rule asks for.
+        let dear = with(each(ADDED), |each| each.filter = Some(State(vec![(path("q"), equals(7))])));
+        assert_eq!(told(&apply(vec![dear.clone()], &with_after(update(doc! {"items.1": {"sku": "b"}}, &[])))), "");
+        assert_eq!(told(&apply(vec![dear], &update(doc! {"items": [{"sku": "b", "q": 7}]}, &[]))), unknown);
+    }
+
+    #[test]
+    fn numbers_may_be_strict() {
+        let images = with_images(
+            change("replace"),
+            Some(doc! {"items": [{"sku": "a", "q": 1}]}),
+            Some(doc! {"items": [{"sku": "a", "q": 1.0}]}),
+        );
+        assert_eq!(told(&apply(vec![each(CHANGED)], &images)), "");
+        assert_eq!(told(&apply(vec![Rule { numbers: Numbers::Strict, ..each(CHANGED) }], &images)), "a");
+    }
+
+    #[test]
+    fn what_the_document_leaves_unknown_is_unknown_once_however_many_elements_there_are() {
+        let both = Rule {
+            filter: Some(Where::Matches(crate::rules::Query::parse("$.before.total").unwrap(), equals(1))),
+            ..each(ADDED)
+        };
+        let update = update(doc! {"items": items(&["a", "b"]).get_array("items").unwrap().clone()}, &[]);
+        let outcome = apply(vec![both.clone()], &update);
+        assert_eq!(told(&outcome), "no_pre_image");
+        let assumed = Rule { unknown: UnknownPolicy::Assume, ..both };
+        assert_eq!(told(&apply(vec![assumed], &update)), "no_pre_image", "no element can be assumed");
+    }
+
+    #[test]
+    fn the_array_is_what_must_be_touched_and_what_was_there_must_be_known() {
+        let compiled = CompiledRule::new(&with(each(ADDED), |each| each.path = path("cart.items")));
+        assert_eq!(compiled.touched, Some(vec!["cart".to_owned()]));
+        assert_eq!((compiled.needs.before, compiled.needs.after, compiled.asks_what_was), (true, false, true));
+        let on_insert = Rule { operations: Operations { insert: true, ..Operations::default() }, ..each(ADDED) };
+        assert!(!CompiledRule::new(&on_insert).needs.before);
+        let total = Rule { data: value_of("$.after.total"), ..each(ADDED) };
+        assert!(CompiledRule::new(&total).needs.after);
+        let rules = RuleSet::compile(vec![total]);
+        let wants = |change: &Document| see_looked_up(change, None, |change| rules.wants_look_up(change));
+        assert!(wants(&update(doc! {"items.3": {"sku": "c"}}, &[])));
+        assert!(!wants(&update(doc! {"other": 1}, &[])));
+        let when = When::All(vec![field("status", Transition::Changed)]);
+        assert_eq!(
+            CompiledRule::new(&Rule { when: Some(when), ..each(ADDED) }).touched,
+            Some(vec!["status".to_owned()])
+        );
+    }
 }
