@@ -15,11 +15,13 @@
 
 mod history;
 mod recording;
+mod reload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mongodb::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{self, BuildError};
@@ -35,6 +37,8 @@ use crate::source::{self, ChangeStreamSource, Finding, Grade, Source, SourceErro
 
 pub use history::{From, History, HistoryProgress, Images};
 pub use recording::{Recorded, Recording, record};
+pub use reload::ReloadRequest;
+use reload::Reloader;
 
 /// How long the HTTP server may take to end its last answers.
 const HTTP_END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,6 +50,7 @@ pub struct App {
     http: Option<HttpServer>,
     metrics: Arc<Metrics>,
     status: Arc<Status>,
+    reload: ReloadRequest,
 }
 
 /// Why a connector can not start, or stopped without being asked to.
@@ -104,7 +109,14 @@ impl App {
     pub async fn from_config(config: Config) -> Result<Self, AppError> {
         let http = HttpServer::bind(&config.http).await?;
         let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
-        Ok(Self { config, custom: Vec::new(), http, metrics, status: Arc::new(Status::new()) })
+        Ok(Self {
+            config,
+            custom: Vec::new(),
+            http,
+            metrics,
+            status: Arc::new(Status::new()),
+            reload: ReloadRequest::new(),
+        })
     }
 
     /// Adds a sink of the program's own, beside those of the configuration.
@@ -125,6 +137,11 @@ impl App {
     /// How its parts are.
     pub fn status(&self) -> Arc<Status> {
         self.status.clone()
+    }
+
+    /// Reads the rules again, while it runs, whenever `request` is made.
+    pub fn reload_on(&mut self, request: &ReloadRequest) {
+        self.reload = request.clone();
     }
 
     /// Runs until `stop` is given, or until a part fails in a way that only an operator can mend.
@@ -154,23 +171,27 @@ impl App {
     }
 
     async fn run_pipeline(self, stop: StopSignal) -> Result<RunReport, AppError> {
-        let pipeline = tokio::select! {
-            pipeline = self.build() => pipeline?,
+        let (config, request, metrics) = (Arc::new(self.config.clone()), self.reload.clone(), self.metrics.clone());
+        let (pipeline, client) = tokio::select! {
+            built = self.build() => built?,
             () = stop.requested() => return Ok(RunReport::default()),
         };
-        Ok(pipeline.run(stop).await?)
+        let reloader = Reloader::new(config, client, pipeline.rules.clone(), request, metrics);
+        let reloading = tokio::spawn(reloader.run());
+        let report = pipeline.run(stop).await;
+        reloading.abort();
+        Ok(report?)
     }
 }
 
 impl App {
     /// Makes the concrete parts, and asks the source's server whether it can be read at all.
-    async fn build(self) -> Result<Pipeline, AppError> {
+    async fn build(self) -> Result<(Pipeline, Client), AppError> {
         let Self { config, custom, metrics, status, .. } = self;
         let rules = config.rule_set.clone();
-        metrics.rules_loaded.set(i64::try_from(rules.len()).unwrap_or(i64::MAX));
         let client = mongo_client::connect(&config.source.uri).await?;
         let plan = config.plan(&rules);
-        let mut source = ChangeStreamSource::new(client.clone(), &config.source, plan, metrics.clone());
+        let mut source = ChangeStreamSource::new(client.clone(), &config.source, plan.clone(), metrics.clone());
         let deployment = source.deployment().await?;
         let envelope = Envelope::new(&config.events, &config.name);
         let mut lanes = Vec::new();
@@ -185,17 +206,12 @@ impl App {
         let dead_letters = sink::build_dead_letters(&config.dead_letters(), &envelope, &config.source.uri)?;
         let store = checkpoint::build(&config.checkpoint, &config.name, &client).await?;
         tell(&config, &deployment, &lanes);
-        let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
-        let mut missing = source::missing_images(&mut source, &needs).await?;
-        name_undecided(&rules, &mut missing);
-        for Finding { text, help, .. } in &missing {
-            tracing::warn!(help, "{text}");
-        }
-        Ok(Pipeline {
+        tell_missing_images(&mut source, &rules).await?;
+        let pipeline = Pipeline {
             source: Box::new(source),
             start: config.source.start.start(),
             on_lost_position: config.source.on_lost_position,
-            rules: RuleSlot::from(rules),
+            rules: RuleSlot::new(rules, Some(plan)),
             lanes,
             dead_letters: Arc::from(dead_letters),
             store,
@@ -204,8 +220,20 @@ impl App {
             settings: config.pipeline.clone(),
             metrics,
             status,
-        })
+        };
+        Ok((pipeline, client))
     }
+}
+
+/// Warns of the images that rules need and the server does not keep.
+async fn tell_missing_images(source: &mut ChangeStreamSource, rules: &RuleSet) -> Result<(), SourceError> {
+    let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
+    let mut missing = source::missing_images(source, &needs).await?;
+    name_undecided(rules, &mut missing);
+    for Finding { text, help, .. } in &missing {
+        tracing::warn!(help, "{text}");
+    }
+    Ok(())
 }
 
 /// Asks the database what a run of this configuration would need of it. Nothing is written.
@@ -263,6 +291,19 @@ fn tell(config: &Config, deployment: &str, lanes: &[LaneParts]) {
     tracing::info!(collections = patterns.join(" "), stream = %config.scope().target(), "watching");
     tracing::info!(rules = rules.len(), before = images.before, after = images.after, "rules loaded; images they need");
     tracing::info!(sinks = sinks.join(" "), "delivering");
+}
+
+/// Makes `request` whenever the process is sent SIGHUP. From now on the signal does not end the process.
+pub fn reload_on_signal(request: &ReloadRequest) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let request = request.clone();
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            request.request();
+        }
+    });
+    Ok(())
 }
 
 /// Gives `stop` when the process is asked to end (SIGTERM, SIGINT): the first signal drains, the second gives up.

@@ -59,6 +59,12 @@ pub struct Metrics {
     pub checkpoint_seconds: Histogram,
     /// Rules that are enabled.
     pub rules_loaded: IntGauge,
+    /// Always 1, with the short hash of the rule set in force.
+    rules_info: IntGaugeVec,
+    /// Attempts to put other rules in force, by `result`: adopted, unchanged, refused.
+    pub rules_reloads: IntCounterVec,
+    /// 1 if the newest rules were refused, so that others are in force than those in the files.
+    pub rules_refused: IntGauge,
     late: LateGauges,
 }
 
@@ -172,9 +178,27 @@ impl Metrics {
             )?,
             checkpoint_seconds,
             rules_loaded: gauge("changeling_rules", "Rules that are enabled.")?,
+            rules_info: gauges(
+                "changeling_rules_info",
+                "Always 1; the label tells the rule set in force.",
+                &["ruleset"],
+            )?,
+            rules_reloads: counters(
+                "changeling_rules_reloads_total",
+                "Attempts to put other rules in force.",
+                &["result"],
+            )?,
+            rules_refused: gauge("changeling_rules_refused", "1 if the newest rules were refused.")?,
             late: LateGauges::default(),
             registry,
         })
+    }
+
+    /// The rule set in force: its short hash and the number of its rules.
+    pub fn set_rule_set(&self, short_hash: &str, rule_count: usize) {
+        self.rules_loaded.set(i64::try_from(rule_count).unwrap_or(i64::MAX));
+        self.rules_info.reset();
+        self.rules_info.with_label_values(&[short_hash]).set(1);
     }
 
     /// Seconds by which the settled position is behind the source.

@@ -1,6 +1,6 @@
 //! `changeling run`: attach to the database and deliver events.
 
-use changeling::app::{self, App, AppError};
+use changeling::app::{self, App, AppError, ReloadRequest};
 use changeling::config::{self, ConfigError};
 use changeling::pipeline::StopSignal;
 use changeling::yaml::Diagnostic;
@@ -12,7 +12,8 @@ use super::{ConfigArgument, Failure, Verdict, findings, logging};
 #[command(
     after_help = "Events go to the sinks of the configuration, logs to standard error, figures to http.listen.\n\
         SIGTERM or Ctrl-C stops: what was read is delivered (pipeline.drain_timeout), the position is saved.\n\
-        A second signal stops at once; what was not delivered is sent after the next start.\n\n\
+        A second signal stops at once; what was not delivered is sent after the next start.\n\
+        SIGHUP reads the rule files again, tests them and puts them in force; bad ones are refused.\n\n\
         Examples:\n  \
         changeling run\n  \
         changeling run -c /etc/changeling/shop.yaml --log-level debug\n\n\
@@ -29,6 +30,10 @@ pub struct Run {
 impl Run {
     /// Runs until a signal or an error ends it.
     pub fn run(&self) -> Result<Verdict, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        // Before anything else: whoever installs new rules and sends SIGHUP must never end us by it.
+        let reload = ReloadRequest::new();
+        runtime.block_on(async { app::reload_on_signal(&reload) })?;
         let reading = config::read(&self.config.path).map_err(|error| Failure::Unusable(Box::new(error)))?;
         let warnings = reading.diagnostics.clone();
         let config = match reading.usable() {
@@ -44,11 +49,12 @@ impl Run {
             let Diagnostic { file, line, code, message, .. } = warning;
             tracing::warn!(file, line, code, "{message}");
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
             let stop = StopSignal::new();
             app::stop_on_signals(&stop).map_err(|error| Failure::Stopped(Box::new(error)))?;
-            App::from_config(config).await.map_err(failure)?.run(stop).await.map_err(failure)
+            let mut app = App::from_config(config).await.map_err(failure)?;
+            app.reload_on(&reload);
+            app.run(stop).await.map_err(failure)
         });
         // Threads that still look up a host name must not hold up the end.
         runtime.shutdown_background();

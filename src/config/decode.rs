@@ -45,6 +45,7 @@ pub(super) fn config(
     if diagnostics.error_count() > before || rules.diagnostics.has_errors() {
         return (None, rules);
     }
+    config.rule_paths = config.rules.iter().map(|path| surroundings.folder.join(path)).collect();
     config.rule_set = Arc::new(RuleSet::compile(rules.rules.clone()));
     (Some(config), rules)
 }

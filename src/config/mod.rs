@@ -6,6 +6,7 @@
 mod coverage;
 mod decode;
 mod log;
+mod reload;
 mod rule_files;
 mod schema_check;
 mod semantics;
@@ -32,6 +33,7 @@ use substitute::Surroundings;
 
 pub use coverage::CoverageSetting;
 pub use log::{LogFormat, LogLevel, LogSettings};
+pub use reload::{FailedTest, ReloadSettings, RulesRefusal};
 pub use rule_files::RuleFilesError;
 
 /// The configuration of one connector.
@@ -46,6 +48,9 @@ pub struct Config {
     pub source: SourceSettings,
     /// Rule files, or folders of them (`*.yaml` and `*.yml`, below them too), relative to the folder of this file.
     pub rules: Vec<PathBuf>,
+    /// How the rules are exchanged while the connector runs.
+    #[serde(default)]
+    pub reload: ReloadSettings,
     /// What all events have in common.
     #[serde(default)]
     pub events: EnvelopeSettings,
@@ -70,6 +75,9 @@ pub struct Config {
     /// The logs on standard error.
     #[serde(default)]
     pub log: LogSettings,
+    /// The paths of `rules` as they are opened.
+    #[serde(skip)]
+    pub rule_paths: Vec<PathBuf>,
     /// The rules that the rule files hold, compiled.
     #[serde(skip)]
     pub rule_set: Arc<RuleSet>,

@@ -120,12 +120,7 @@ impl Semantics<'_, '_> {
     /// `C013`: no rule may watch what this connector writes: its events would make events, without end.
     pub(super) fn check_rings(&mut self, rules: &[Rule]) {
         for written in written(self.config) {
-            let watching = rules.iter().find(|rule| {
-                rule.collections
-                    .iter()
-                    .any(|one| one.matches(&written.collection.database, &written.collection.collection))
-            });
-            let Some(rule) = watching else { continue };
+            let Some(rule) = watching(rules, &written.collection) else { continue };
             let span = self.span(&written.keys);
             let message = format!(
                 "{} {} is watched by the rule {:?}: what is written there would make events without end",
@@ -152,6 +147,18 @@ impl Semantics<'_, '_> {
         let entry = find(self.root, above).and_then(|node| node.entry(last));
         entry.map_or_else(|| self.span(keys), |entry| entry.key_span)
     }
+}
+
+fn watching<'r>(rules: &'r [Rule], Namespace { database, collection }: &Namespace) -> Option<&'r Rule> {
+    rules.iter().find(|rule| rule.collections.iter().any(|one| one.matches(database, collection)))
+}
+
+/// A rule that watches what this connector writes, and what that is.
+pub(super) fn ring(config: &Config, rules: &[Rule]) -> Option<(String, Namespace)> {
+    written(config).into_iter().find_map(|Written { collection, .. }| {
+        let rule = watching(rules, &collection)?;
+        Some((rule.id.to_string(), collection))
+    })
 }
 
 /// The collections that this connector writes to in the deployment it watches.

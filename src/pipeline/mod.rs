@@ -13,6 +13,7 @@ mod begin;
 mod crew;
 mod dead_letter_writer;
 mod error;
+mod exchange;
 mod gap;
 mod lane;
 mod lease;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::PipelineError;
-pub use rule_slot::RuleSlot;
+pub use rule_slot::{ExchangeError, Exchanged, RuleSlot};
 pub use settings::{PipelineSettings, RetrySettings};
 pub use status::{Status, Verdict};
 pub use stop::StopSignal;
@@ -53,7 +54,7 @@ pub struct Pipeline {
     pub start: Start,
     /// What to do when the source does not hold our position any more.
     pub on_lost_position: OnLostPosition,
-    /// What makes events of changes. Keep a clone to swap the rules while the pipeline runs.
+    /// What makes events of changes. Keep a clone to exchange the rules while the pipeline runs.
     pub rules: RuleSlot,
     /// Where events go: every event to every lane.
     pub lanes: Vec<LaneParts>,

@@ -15,7 +15,8 @@ pub(super) struct Progress {
     pub(super) ledger: Ledger,
     pub(super) store: Arc<dyn Store>,
     pub(super) deployment: String,
-    pub(super) scope: String,
+    /// The scopes of the source, each with the sequence number after which it begins; at least one.
+    scopes: Mutex<Vec<(Sequence, String)>>,
     /// Held while a checkpoint is written, so that two writes of ours never meet in the store.
     pub(super) turn: tokio::sync::Mutex<()>,
     saved: Mutex<Saved>,
@@ -45,7 +46,7 @@ impl Progress {
             ledger,
             store,
             deployment,
-            scope,
+            scopes: Mutex::new(vec![(Sequence::default(), scope)]),
             turn: tokio::sync::Mutex::new(()),
             saved: Mutex::new(saved),
             changes_count: AtomicU64::new(0),
@@ -64,11 +65,24 @@ impl Progress {
         RunReport { changes_count, events_count, unsettled_events_count, position: self.position() }
     }
 
+    /// Positions after `from` are those of another scope.
+    pub(super) fn begin_scope(&self, from: Sequence, scope: String) {
+        let saved = self.saved().sequence;
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        scopes.push((from, scope));
+        // Nothing is saved any more at a position before the one that was saved last.
+        while scopes.get(1).is_some_and(|(next, _)| *next < saved) {
+            scopes.remove(0);
+        }
+    }
+
     /// A checkpoint at a position.
     pub(super) fn checkpoint(&self, settled: &Settled) -> Checkpoint {
+        let scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let scope = scopes.iter().rev().find(|(from, _)| *from < settled.sequence).or(scopes.first());
         Checkpoint {
             deployment: self.deployment.clone(),
-            scope: self.scope.clone(),
+            scope: scope.map(|(_, scope)| scope.clone()).unwrap_or_default(),
             position: settled.position.clone(),
         }
     }

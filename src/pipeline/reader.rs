@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::backoff::Backoff;
 use super::error::{PipelineError, chain};
+use super::exchange::Reopening;
 use super::gap;
 use super::queue::{CloseOnDrop, Weigh};
-use super::rule_slot::RuleSlot;
+use super::rule_slot::{Proposal, RuleSlot};
 use super::settings::RetrySettings;
 use super::status::Status;
 use super::stop::StopSignal;
@@ -33,6 +34,8 @@ pub(super) enum Read {
     },
     /// History was lost here. What follows was committed after the gap.
     Gap(Arc<Event>),
+    /// Positions from here on are those of a source with this scope.
+    Scope(String),
 }
 
 impl Weigh for Read {
@@ -40,6 +43,7 @@ impl Weigh for Read {
         match self {
             Self::Batch { batch, .. } => batch.byte_count(),
             Self::Gap(event) => event.byte_count(),
+            Self::Scope(scope) => scope.len(),
         }
     }
 }
@@ -58,6 +62,12 @@ pub(super) struct Reader {
     pub(super) stop: StopSignal,
     /// The loss of a position that no gap event speaks of yet, and the position.
     pub(super) lost: Option<(SourceError, Start)>,
+    /// The source is not open.
+    pub(super) must_open: bool,
+    /// A rule set that is to be put in force.
+    pub(super) waiting: Option<Proposal>,
+    /// A rule set for which the source is being opened again.
+    pub(super) reopening: Option<Reopening>,
 }
 
 impl Reader {
@@ -77,8 +87,8 @@ impl Reader {
 
     async fn read(&mut self) -> Result<(), PipelineError> {
         let mut backoff = Backoff::new(&self.retry);
-        let mut must_open = true;
         loop {
+            let must_open = self.must_open;
             let read = match must_open {
                 true => self.open().await,
                 false => self.read_batch().await,
@@ -89,12 +99,11 @@ impl Reader {
                     if !must_open {
                         backoff.reset();
                     }
-                    must_open = false;
                 }
                 Err(error) => {
                     self.metrics.source_open.set(0);
+                    self.must_open = true;
                     self.failed(error, &mut backoff).await?;
-                    must_open = true;
                 }
             }
         }
@@ -102,6 +111,8 @@ impl Reader {
 
     async fn open(&mut self) -> Result<(), SourceError> {
         self.source.open(&self.start).await?;
+        self.must_open = false;
+        self.reopened().await;
         if let Some((error, start)) = self.lost.take()
             && let Some(event) = gap::event(&error, &start, bson::DateTime::now())
         {
@@ -115,10 +126,23 @@ impl Reader {
     }
 
     async fn read_batch(&mut self) -> Result<(), SourceError> {
-        let mut batch = self.source.next().await?;
+        let batch = self.source.next().await?;
         let received_at_ms = bson::DateTime::now().timestamp_millis();
         self.metrics.source_batches.inc();
         self.metrics.source_bytes.inc_by(batch.byte_count() as u64);
+        if let Some(proposal) = self.rules.take_proposal()
+            && let Some(earlier) = self.waiting.replace(proposal)
+        {
+            earlier.supersede();
+        }
+        match self.waiting {
+            None => self.hand_on(batch, received_at_ms).await,
+            Some(_) => self.exchange(batch, received_at_ms).await,
+        }
+    }
+
+    /// Hands a batch to the rules in force.
+    pub(super) async fn hand_on(&mut self, mut batch: Batch, received_at_ms: i64) -> Result<(), SourceError> {
         let rules = self.rules.current();
         let may_look_up = !batch.is_empty() && rules.image_needs_of_all().after;
         loop {
@@ -142,6 +166,9 @@ impl Reader {
     }
 
     async fn failed(&mut self, error: SourceError, backoff: &mut Backoff) -> Result<(), PipelineError> {
+        if self.takes_back(&error) {
+            return Ok(());
+        }
         // Whoever starts now has no position to lose.
         let has_position = self.start != Start::Now;
         if has_position && error.is_lost_position() && self.on_lost_position == OnLostPosition::Gap {

@@ -112,7 +112,8 @@ impl Run {
             forget: CancellationToken::new(),
             errors: Vec::new(),
         };
-        run.metrics.rules_loaded.set(i64::try_from(pipeline.rules.current().len()).unwrap_or(i64::MAX));
+        let rules = pipeline.rules.current();
+        run.metrics.set_rule_set(rules.short_hash(), rules.len());
         let lanes = pipeline.lanes.into_iter().enumerate();
         let queues = lanes.map(|(index, parts)| run.start_lane(index, parts)).collect();
         let batches = run.start_translator(queues);
@@ -128,6 +129,9 @@ impl Run {
             status: run.status.clone(),
             stop: run.stop.clone(),
             lost: None,
+            must_open: true,
+            waiting: None,
+            reopening: None,
         };
         run.workers.spawn(reader::PART, reader.run());
         run

@@ -112,6 +112,7 @@ impl Translator {
                         self.translate(&batch, &rules, received_at_ms).await?;
                     }
                     Read::Gap(event) => self.hand_over_gap(event).await?,
+                    Read::Scope(scope) => self.progress.begin_scope(self.sequence, scope),
                 }
                 input.release(1, bytes);
             }

@@ -10,6 +10,7 @@ mod jsonpath_compliance;
 mod library;
 mod pipeline;
 mod pipeline_mongodb;
+mod reload;
 mod rules;
 mod servers;
 mod simulated;

@@ -8,7 +8,8 @@ use changeling::checkpoint::{Checkpoint, CheckpointError, MemoryStore, Store};
 use changeling::event::Event;
 use changeling::metrics::Metrics;
 use changeling::pipeline::{
-    LaneParts, Pipeline, PipelineError, PipelineSettings, RuleSlot, RunReport, Status, StopSignal,
+    ExchangeError, Exchanged, LaneParts, Pipeline, PipelineError, PipelineSettings, RuleSlot, RunReport, Status,
+    StopSignal,
 };
 use changeling::position::{Position, Start};
 use changeling::quantity::Period;
@@ -472,12 +473,16 @@ async fn a_new_rule_set_is_in_force_from_the_next_batch_on() {
     pipeline.rules = slot.clone();
     let task = stage.run(pipeline);
     stage.until_saved(1).await;
-    slot.swap(Arc::new(RuleSet::default()));
+    let empty = slot.exchange(Arc::new(RuleSet::default()), None);
     stage.change_orders(1);
     stage.until_saved(2).await;
-    slot.swap(rules());
+    assert!(matches!(empty.await, Some(Ok(Exchanged { reopened: false, .. }))));
+    let never = slot.exchange(Arc::new(RuleSet::default()), None);
+    let full = slot.exchange(rules(), None);
+    assert_eq!(never.await, Some(Err(ExchangeError::Superseded)));
     stage.change_orders(1);
     stage.until_saved(3).await;
+    assert!(matches!(full.await, Some(Ok(_))));
     stage.stop.request();
     task.await.unwrap().unwrap();
     assert_eq!(stage.durable.count(), 4);

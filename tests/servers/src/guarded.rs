@@ -140,6 +140,14 @@ impl Guarded {
         self.signal(Signal::INT)
     }
 
+    /// Sends it SIGHUP.
+    ///
+    /// # Errors
+    /// If the signal cannot be sent.
+    pub fn hang_up(&self) -> Result<(), ServerError> {
+        self.signal(Signal::HUP)
+    }
+
     /// Stops its clock: it does nothing, and keeps its connections, until [`Guarded::resume`].
     ///
     /// # Errors
