@@ -60,10 +60,12 @@ impl Scene {
     }
 
     async fn started(&self) -> Running {
+        const OPEN: &str = "the source is open";
+        let before = self.program.text("stderr").matches(OPEN).count();
         let running = self.program.start(&["run"]);
-        wait_until("the source is open", async || {
+        wait_until(OPEN, async || {
             running.assert_runs();
-            running.stderr().contains("the source is open")
+            running.stderr().matches(OPEN).count() > before
         })
         .await;
         running
@@ -154,7 +156,9 @@ async fn every_change_comes_once_under_one_rule_set_however_often_the_rules_are_
         scene.placed("OrderPlaced").iter().any(|(number, _)| *number == last)
     })
     .await;
-    running.stopped().await.expect_code(0);
+    let log = running.stopped().await.expect_code(0).stderr;
+    let reopened = log.matches("reopened=true").count();
+    assert!((5..RELOADS as usize).contains(&reopened), "the source was opened again {reopened} times:\n{log}");
 
     let placed = scene.placed("OrderPlaced");
     let numbers: Vec<i64> = placed.iter().map(|(number, _)| *number).collect();
