@@ -57,15 +57,46 @@ pub struct Metrics {
     pub checkpoint_failures: IntCounter,
     /// Time it took to save a checkpoint.
     pub checkpoint_seconds: Histogram,
-    /// Rules that are enabled.
-    pub rules_loaded: IntGauge,
-    /// Always 1, with the short hash of the rule set in force.
-    rules_info: IntGaugeVec,
-    /// Attempts to put other rules in force, by `result`: adopted, unchanged, refused.
-    pub rules_reloads: IntCounterVec,
-    /// 1 if the newest rules were refused, so that others are in force than those in the files.
-    pub rules_refused: IntGauge,
+    /// Which rules are in force.
+    pub rule_set: RuleSetMetrics,
     late: LateGauges,
+}
+
+/// Which rules are in force, and how the last attempt to exchange them ended.
+#[derive(Debug)]
+pub struct RuleSetMetrics {
+    loaded: IntGauge,
+    info: IntGaugeVec,
+    /// Attempts to put other rules in force, by `result`: adopted, unchanged, refused.
+    pub reloads: IntCounterVec,
+    /// 1 if the newest rules were refused, so that others are in force than those in the files.
+    pub refused: IntGauge,
+}
+
+impl RuleSetMetrics {
+    fn new(families: &Families<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            loaded: families.gauge("changeling_rules", "Rules that are enabled.")?,
+            info: families.gauges(
+                "changeling_rules_info",
+                "Always 1; the label tells the rule set in force.",
+                &["ruleset"],
+            )?,
+            reloads: families.counters(
+                "changeling_rules_reloads_total",
+                "Attempts to put other rules in force.",
+                &["result"],
+            )?,
+            refused: families.gauge("changeling_rules_refused", "1 if the newest rules were refused.")?,
+        })
+    }
+
+    /// The rule set in force: its short hash and the number of its rules.
+    pub fn set(&self, short_hash: &str, rule_count: usize) {
+        self.loaded.set(i64::try_from(rule_count).unwrap_or(i64::MAX));
+        self.info.reset();
+        self.info.with_label_values(&[short_hash]).set(1);
+    }
 }
 
 /// Gauges that are absent until their value is known: a wrong 0 would hide an outage.
@@ -106,6 +137,14 @@ impl Families<'_> {
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
+fn register_build_info(registry: &Registry) -> Result<(), prometheus::Error> {
+    let build_info =
+        GaugeVec::new(Opts::new("changeling_build_info", "Always 1; the labels tell the build."), &["version"])?;
+    registry.register(Box::new(build_info.clone()))?;
+    build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+    Ok(())
+}
+
 impl Metrics {
     /// A fresh registry with every family, the build information and the process's own figures.
     ///
@@ -123,10 +162,7 @@ impl Metrics {
         let delivery_seconds = families.registered(HistogramVec::new(delivery, &["sink"])?)?;
         let saving = latency("changeling_checkpoint_save_seconds", "Time it takes to save a checkpoint.");
         let checkpoint_seconds = families.registered(Histogram::with_opts(saving)?)?;
-        let build_info =
-            GaugeVec::new(Opts::new("changeling_build_info", "Always 1; the labels tell the build."), &["version"])?;
-        registry.register(Box::new(build_info.clone()))?;
-        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        register_build_info(&registry)?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self {
@@ -177,28 +213,10 @@ impl Metrics {
                 "Checkpoints that could not be saved.",
             )?,
             checkpoint_seconds,
-            rules_loaded: gauge("changeling_rules", "Rules that are enabled.")?,
-            rules_info: gauges(
-                "changeling_rules_info",
-                "Always 1; the label tells the rule set in force.",
-                &["ruleset"],
-            )?,
-            rules_reloads: counters(
-                "changeling_rules_reloads_total",
-                "Attempts to put other rules in force.",
-                &["result"],
-            )?,
-            rules_refused: gauge("changeling_rules_refused", "1 if the newest rules were refused.")?,
+            rule_set: RuleSetMetrics::new(&families)?,
             late: LateGauges::default(),
             registry,
         })
-    }
-
-    /// The rule set in force: its short hash and the number of its rules.
-    pub fn set_rule_set(&self, short_hash: &str, rule_count: usize) {
-        self.rules_loaded.set(i64::try_from(rule_count).unwrap_or(i64::MAX));
-        self.rules_info.reset();
-        self.rules_info.with_label_values(&[short_hash]).set(1);
     }
 
     /// Seconds by which the settled position is behind the source.

@@ -98,7 +98,7 @@ impl Reloader {
         };
         let newest = self.under_way.as_ref().map_or_else(|| self.slot.current(), |(rules, _)| rules.clone());
         if rules.hash() == newest.hash() {
-            self.metrics.rules_refused.set(0);
+            self.metrics.rule_set.refused.set(0);
             if was_asked {
                 self.count("unchanged");
                 tracing::info!(ruleset = &**rules.short_hash(), "the rules are those in force");
@@ -120,7 +120,7 @@ impl Reloader {
 
     fn refuse(&self, refusal: &RulesRefusal) {
         self.count("refused");
-        self.metrics.rules_refused.set(1);
+        self.metrics.rule_set.refused.set(1);
         let in_force = self.slot.current();
         tracing::error!(
             error = refusal as &dyn std::error::Error,
@@ -143,11 +143,11 @@ impl Reloader {
         match answer {
             Some(Ok(_)) => {
                 self.count("adopted");
-                self.metrics.rules_refused.set(0);
+                self.metrics.rule_set.refused.set(0);
             }
             Some(Err(ExchangeError::Refused { .. })) => {
                 self.count("refused");
-                self.metrics.rules_refused.set(1);
+                self.metrics.rule_set.refused.set(1);
             }
             // The pipeline is ending, or a later set is on its way.
             Some(Err(ExchangeError::Superseded)) | None => {}
@@ -155,7 +155,7 @@ impl Reloader {
     }
 
     fn count(&self, result: &str) {
-        self.metrics.rules_reloads.with_label_values(&[result]).inc();
+        self.metrics.rule_set.reloads.with_label_values(&[result]).inc();
     }
 }
 

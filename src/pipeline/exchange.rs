@@ -84,7 +84,7 @@ impl Reader {
             reopened,
             "another rule set is in force from here on"
         );
-        self.metrics.set_rule_set(next.rules.short_hash(), next.rules.len());
+        self.metrics.rule_set.set(next.rules.short_hash(), next.rules.len());
         self.rules.put_in_force(next);
         // Nobody need wait for it.
         let _ = answer.send(Ok(Exchanged { after, reopened }));

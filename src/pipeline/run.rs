@@ -113,7 +113,7 @@ impl Run {
             errors: Vec::new(),
         };
         let rules = pipeline.rules.current();
-        run.metrics.set_rule_set(rules.short_hash(), rules.len());
+        run.metrics.rule_set.set(rules.short_hash(), rules.len());
         let lanes = pipeline.lanes.into_iter().enumerate();
         let queues = lanes.map(|(index, parts)| run.start_lane(index, parts)).collect();
         let batches = run.start_translator(queues);
