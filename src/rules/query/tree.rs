@@ -97,6 +97,17 @@ impl Segment {
         }
     }
 
+    /// The name of the child that it selects, if it selects one by name.
+    pub(in crate::rules) fn only_name(&self) -> Option<&str> {
+        match self {
+            Self::Child(selectors) => match selectors.as_slice() {
+                [Selector::Name(name)] => Some(name),
+                _ => None,
+            },
+            Self::Descendant(_) => None,
+        }
+    }
+
     /// True if it selects at most one node of every node.
     pub(in crate::rules) fn is_singular(&self) -> bool {
         matches!(self, Self::Child(selectors) if matches!(selectors.as_slice(), [Selector::Name(_) | Selector::Index(_)]))

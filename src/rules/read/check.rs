@@ -18,11 +18,13 @@ pub(super) fn all(files: &[SourceFile], read: &mut [ReadFile], diagnostics: &mut
             let errors_before = notes.error_count();
             can_fire::cannot_fire(&mut notes, rule);
             can_fire::never_there(&mut notes, rule);
+            rule.members.iter().for_each(|member| can_fire::cannot_fire(&mut notes, member));
             rule.can_fire = notes.error_count() == errors_before;
         }
     }
     let read = &*read;
     duplicate_ids(files, read, diagnostics);
+    absorbed(files, read, diagnostics);
     different_shapes(files, read, diagnostics);
     indistinguishable(files, read, diagnostics);
     tests(files, read, diagnostics);
@@ -54,6 +56,39 @@ fn duplicate_ids(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diag
                     .of(file)
                     .error(rule.id_span, codes::DUPLICATE_ID, format!("the rule id {id:?} is already taken at {first}"))
                     .help(help);
+            }
+        }
+    }
+}
+
+/// Rules that another absorbs: they must be there, and make events of single changes.
+fn absorbed(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
+    let rules: HashMap<&str, &Rule> = every(files, read).map(|(_, rule)| (&*rule.rule.id, &rule.rule)).collect();
+    for (file, rule) in every(files, read) {
+        for (id, span) in &rule.absorbs {
+            let mut notes = diagnostics.of(file);
+            match rules.get(&**id) {
+                Some(absorbed) if absorbed.transaction.is_none() => {}
+                Some(_) => {
+                    let message =
+                        format!("the rule {id:?} can not be absorbed: it is a rule with `transaction` itself");
+                    notes.error(*span, codes::UNKNOWN_RULE, message).help("`absorbs` names rules on single changes");
+                }
+                None => {
+                    let of_event: Vec<&str> =
+                        rules.values().filter(|rule| *rule.event == **id).map(|rule| &*rule.id).collect();
+                    let help = match (of_event.is_empty(), did_you_mean(id, rules.keys().copied())) {
+                        (false, _) => {
+                            format!("it is the event of rules with ids of their own: {}", of_event.join(", "))
+                        }
+                        (true, Some(help)) => help,
+                        (true, None) => {
+                            "name the `id` of a rule; it is the event's name where a rule has none of its own"
+                                .to_owned()
+                        }
+                    };
+                    notes.error(*span, codes::UNKNOWN_RULE, format!("there is no rule {id:?}")).help(help);
+                }
             }
         }
     }

@@ -38,6 +38,8 @@ pub(super) const NO_QUERY: &str = "R019";
 pub(super) const BAD_CHANGE: &str = "R030";
 /// A test expects an event that no rule makes.
 pub(super) const UNKNOWN_EVENT: &str = "R031";
+/// `absorbs` names a rule that is not there.
+pub(super) const UNKNOWN_RULE: &str = "R032";
 /// Warning: one event name, two shapes of data.
 pub(super) const DIFFERENT_SHAPES: &str = "R040";
 /// Warning: no test expects the rule's event.

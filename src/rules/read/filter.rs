@@ -66,6 +66,9 @@ fn query(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<Query> {
                 "`any` belongs to `when`; here, ask within one JSONPath: [\"$.after.items[?@.a == 1 || @.b == 2]\"]"
                     .to_owned()
             }
+            _ if reader.scope.has_member(text.split(['.', '[']).next().unwrap_or_default()) => {
+                format!("write \"$.{text}\"")
+            }
             _ if ["after.", "before.", "key.", "change.", "meta.", "item.", "itemBefore."]
                 .iter()
                 .any(|root| text.starts_with(root)) =>

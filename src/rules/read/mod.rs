@@ -15,6 +15,7 @@ mod reader;
 mod rule;
 mod state;
 mod template;
+mod transaction;
 mod when;
 
 use crate::yaml::{self, Diagnostics, Node, SourceFile, Value};
@@ -162,7 +163,7 @@ mod tests {
             let keys: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
             assert_eq!(keys, known.iter().copied().collect(), "{pointer}");
         };
-        let mut defaults: Vec<_> = rule::KEYS.iter().copied().filter(|key| !matches!(*key, "event" | "id")).collect();
+        let mut defaults: Vec<_> = rule::KEYS.iter().copied().filter(|key| !rule::OWN_KEYS.contains(key)).collect();
         defaults.push("numbers");
         let mut operators = condition::OPERATORS.to_vec();
         operators.push("ignore_case");
@@ -172,6 +173,7 @@ mod tests {
         check("/definitions/operators/properties", &operators);
         check("/definitions/transition/anyOf/1/properties", &when::KEYS);
         check("/definitions/key_each/properties", &each::KEYS);
+        check("/definitions/member/properties", &transaction::KEYS);
         check("/definitions/test/properties", &example::KEYS);
         check("/definitions/change/properties", &example::CHANGE_KEYS);
         check("/definitions/expectation/properties", &example::EXPECT_KEYS);

@@ -1,9 +1,12 @@
 //! What every part of the reading uses: typed access to nodes, with a finding where the type is wrong.
 
+use std::sync::Arc;
+
 use crate::rules::{LanguageError, Query, TextTemplate};
 use crate::yaml::{Diagnostic, Entry, FileDiagnostics, Node, Span, Value, did_you_mean};
 
 use super::codes;
+use super::transaction::{self, Alias};
 
 /// Reads one file: every method that can fail adds a finding and answers `None`.
 pub(super) struct Reader<'d> {
@@ -13,13 +16,15 @@ pub(super) struct Reader<'d> {
 }
 
 /// Which roots a query may start from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Those of a change.
     #[default]
     Change,
     /// Those and `$.item`, `$.itemBefore`, `$.index`.
     Element,
+    /// The members of a transaction, by their names, and `$.meta`.
+    Transaction(Arc<[Alias]>),
 }
 
 impl<'d> Reader<'d> {
@@ -64,7 +69,7 @@ impl<'d> Reader<'d> {
 
     /// Reads the text with queries in braces that stands at `span`.
     pub(super) fn text_template(&mut self, text: &str, span: Span) -> Option<TextTemplate> {
-        let scope = self.scope;
+        let scope = self.scope.clone();
         self.language(span, TextTemplate::parse_with(text, |query| scope.query(query)))
     }
 
@@ -151,10 +156,16 @@ impl<'d> Reader<'d> {
 }
 
 impl Scope {
-    fn query(self, text: &str) -> Result<Query, LanguageError> {
+    /// True if this is the name of a member.
+    pub(super) fn has_member(&self, name: &str) -> bool {
+        matches!(self, Self::Transaction(aliases) if aliases.iter().any(|alias| alias.name() == name))
+    }
+
+    fn query(&self, text: &str) -> Result<Query, LanguageError> {
         match self {
             Self::Change => Query::parse(text),
             Self::Element => Query::parse_in_each(text),
+            Self::Transaction(aliases) => transaction::query(text, aliases),
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::yaml::{Entry, Node, Span};
 
 use super::destination::ReadDestination;
 use super::reader::{Reader, Scope};
-use super::{can_fire, codes, destination, each, filter, operations, state, template, when};
+use super::transaction::ReadTransaction;
+use super::{can_fire, codes, destination, each, filter, operations, state, template, transaction, when};
 
 /// Every key that a rule may have in this version.
 pub(super) const KEYS: &[&str] = &[
@@ -26,6 +27,8 @@ pub(super) const KEYS: &[&str] = &[
     "enters",
     "leaves",
     "each",
+    "transaction",
+    "absorbs",
     "first_of",
     "data",
     "key",
@@ -35,12 +38,13 @@ pub(super) const KEYS: &[&str] = &[
     "evidence",
 ];
 /// Keys of the language that this version refuses, with what to do instead.
-const NOT_YET: &[(&str, &str)] = &[
-    ("transaction", "write one rule for each of its changes; their events carry the same `transaction`"),
-    ("to", "every sink gets every event"),
-];
+const NOT_YET: &[(&str, &str)] = &[("to", "every sink gets every event")];
 /// Keys that say which rule it is: they can not be shared by all rules of a file.
-const OWN_KEYS: [&str; 2] = ["event", "id"];
+pub(super) const OWN_KEYS: [&str; 4] = ["event", "id", "transaction", "absorbs"];
+/// Keys that speak of one change: they have no meaning beside `transaction`, and as defaults they do not reach such a rule.
+const OF_ONE_CHANGE: [&str; 7] = ["collection", "on", "when", "enters", "leaves", "each", "first_of"];
+/// Defaults that speak of one change by their JSONPaths.
+const TEMPLATES: [&str; 4] = ["where", "data", "key", "subject"];
 
 /// A rule as it was read, and where its parts stand, for findings that need the other rules.
 pub(super) struct ReadRule {
@@ -56,6 +60,27 @@ pub(super) struct ReadRule {
     pub(super) data_span: Span,
     /// The sinks that it names, with their places.
     pub(super) destinations: Vec<ReadDestination>,
+    /// The members of its transaction, as rules.
+    pub(super) members: Vec<ReadRule>,
+    /// The rules that it absorbs, with their places.
+    pub(super) absorbs: Vec<(Arc<str>, Span)>,
+}
+
+impl ReadRule {
+    /// A member of a transaction as a rule, whose name stands at `span`.
+    pub(super) fn of_member(rule: ast::Rule, span: Span) -> Self {
+        Self {
+            rule,
+            enabled: true,
+            can_fire: true,
+            event_span: span,
+            id_span: span,
+            data_span: span,
+            destinations: Vec::new(),
+            members: Vec::new(),
+            absorbs: Vec::new(),
+        }
+    }
 }
 
 /// What the rules of a file have in common.
@@ -110,9 +135,10 @@ fn is_refused(reader: &mut Reader<'_>, entry: &Entry) -> bool {
     true
 }
 
-struct Fields<'n> {
-    own: &'n [Entry],
-    defaults: &'n [&'n Entry],
+/// The keys of a rule, or of a member of a transaction, with the defaults that reach it.
+pub(super) struct Fields<'n> {
+    pub(super) own: &'n [Entry],
+    pub(super) defaults: &'n [&'n Entry],
 }
 
 impl<'n> Fields<'n> {
@@ -121,7 +147,7 @@ impl<'n> Fields<'n> {
         own.or_else(|| self.defaults.iter().copied().find(|entry| entry.key == key))
     }
 
-    fn get(&self, key: &str) -> Option<&'n Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
         self.entry(key).map(|entry| &entry.node)
     }
 }
@@ -130,16 +156,23 @@ impl<'n> Fields<'n> {
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>) -> Option<ReadRule> {
     let mark = reader.errors();
     let own = reader.map(node, "a rule")?;
-    let mut has_refused_condition = false;
     for entry in own {
-        if is_refused(reader, entry) {
-            has_refused_condition |= entry.key == "transaction";
-        } else if !KEYS.contains(&entry.key.as_str()) {
+        if !is_refused(reader, entry) && !KEYS.contains(&entry.key.as_str()) {
             reader.unknown_key(entry, KEYS, "a rule");
         }
     }
-    let fields = Fields { own, defaults: &defaults.entries };
-    reader.scope = if fields.get("each").is_some() { Scope::Element } else { Scope::Change };
+    let all = Fields { own, defaults: &defaults.entries };
+    let transaction = members(reader, &all);
+    let of_transaction: Vec<&Entry> = match transaction {
+        Some(_) => defaults.entries.iter().copied().filter(|entry| !speaks_of_one_change(&entry.key)).collect(),
+        None => Vec::new(),
+    };
+    let fields = if transaction.is_some() { Fields { own, defaults: &of_transaction } } else { all };
+    reader.scope = match &transaction {
+        Some(transaction) => Scope::Transaction(Arc::clone(&transaction.aliases)),
+        None if fields.get("each").is_some() => Scope::Element,
+        None => Scope::Change,
+    };
     let event = name(reader, &fields, "event");
     if fields.get("event").is_none() {
         reader
@@ -147,11 +180,16 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
             .help("name the business event, a fact in the past tense: `event: OrderPaid`");
     }
     let id = name(reader, &fields, "id").or(event);
-    let collections = collections(reader, &fields, node.span);
-    let conditions = conditions(reader, &fields);
-    // A rule with a condition that is refused says enough: a second error would mislead.
-    let implied = conditions.implied.or_else(|| has_refused_condition.then_some(operations::UPDATE));
-    let operations = operations::read(reader, fields.get("on"), implied, node.span);
+    let (collections, operations, conditions) = match &transaction {
+        Some(_) => (Some(Vec::new()), Some(Operations::default()), of_a_transaction(reader, &fields)),
+        None => {
+            let collections = collections(reader, &fields, node.span);
+            let conditions = conditions(reader, &fields);
+            let operations = operations::read(reader, fields.get("on"), conditions.implied, node.span);
+            (collections, operations, conditions)
+        }
+    };
+    let absorbs = absorbs(reader, &fields, transaction.is_some());
     let data = fields.get("data").map_or_else(|| Some(Template::Map(Vec::new())), |node| template::data(reader, node));
     let key = fields.get("key").map(|node| template::text(reader, node, "`key`"));
     let subject = fields.get("subject").map(|node| template::text(reader, node, "`subject`"));
@@ -166,6 +204,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
     }
     let place = fields.entry("event").map_or(node.span, |entry| entry.key_span);
     let event_span = fields.get("event").map_or(node.span, |node| node.span);
+    let (transaction, members) = transaction.map_or_else(Default::default, |mut read| {
+        let members = std::mem::take(&mut read.as_rules);
+        (Some(read.finish(&absorbs)), members)
+    });
     let rule = ast::Rule {
         description: description.map(str::to_owned),
         tags: tags.into_iter().map(|(tag, _)| tag.to_owned()).collect(),
@@ -175,6 +217,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         enters: conditions.enters,
         leaves: conditions.leaves,
         each: conditions.each,
+        transaction,
         first_of: first_of.map(Arc::from),
         to: to.as_ref().map(|to| to.iter().map(|one| one.destination.clone()).collect()),
         data: data?,
@@ -194,21 +237,61 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         id_span: fields.get("id").map_or(event_span, |node| node.span),
         data_span: fields.entry("data").map_or(event_span, |entry| entry.key_span),
         destinations: to.unwrap_or_default(),
+        members,
+        absorbs,
     })
 }
 
-/// The conditions of a rule on one change.
-struct ReadConditions {
-    when: Option<When>,
-    filter: Option<Where>,
-    enters: Option<State>,
-    leaves: Option<State>,
-    each: Option<Each>,
-    /// What all of them can hold on, if there is one that says.
-    implied: Option<Operations>,
+fn speaks_of_one_change(key: &str) -> bool {
+    OF_ONE_CHANGE.contains(&key) || TEMPLATES.contains(&key)
 }
 
-fn conditions(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ReadConditions {
+/// Reads `transaction`, and refuses what has no meaning beside it.
+fn members(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ReadTransaction> {
+    let node = fields.get("transaction")?;
+    for entry in fields.own.iter().filter(|entry| OF_ONE_CHANGE.contains(&entry.key.as_str())) {
+        let help = match entry.key.as_str() {
+            "first_of" => "such a rule fires when its transaction has ended: it belongs to no group",
+            "each" => "write a rule of its own for the elements",
+            _ => "write it in the members that it is meant for",
+        };
+        let message = format!("`{}` has no meaning beside `transaction`", entry.key);
+        reader.error(entry.key_span, codes::UNKNOWN_KEY, message).help(help);
+    }
+    reader.scope = Scope::Change;
+    let collection = fields.defaults.iter().find(|entry| entry.key == "collection").map(|entry| &entry.node);
+    Some(transaction::read(reader, node, collection))
+}
+
+/// What a rule with `transaction` asks beyond its members.
+fn of_a_transaction(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ReadConditions {
+    let filter = fields.get("where").and_then(|node| filter::read(reader, node));
+    ReadConditions { when: None, filter, enters: None, leaves: None, each: None, implied: None }
+}
+
+fn absorbs(reader: &mut Reader<'_>, fields: &Fields<'_>, has_transaction: bool) -> Vec<(Arc<str>, Span)> {
+    let Some(entry) = fields.entry("absorbs") else { return Vec::new() };
+    if !has_transaction {
+        reader
+            .error(entry.key_span, codes::UNKNOWN_KEY, "`absorbs` has no meaning without `transaction`")
+            .help("it names rules whose events that of a whole transaction takes the place of");
+    }
+    transaction::absorbs(reader, &entry.node).unwrap_or_default()
+}
+
+/// The conditions of a rule on one change.
+pub(super) struct ReadConditions {
+    pub(super) when: Option<When>,
+    pub(super) filter: Option<Where>,
+    pub(super) enters: Option<State>,
+    pub(super) leaves: Option<State>,
+    pub(super) each: Option<Each>,
+    /// What all of them can hold on, if there is one that says.
+    pub(super) implied: Option<Operations>,
+}
+
+/// Reads the conditions of a rule, or of a member of a transaction.
+pub(super) fn conditions(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ReadConditions {
     let when = fields.get("when").and_then(|node| when::read(reader, node));
     let filter = fields.get("where").and_then(|node| filter::read(reader, node));
     let mut state = |key: &str| fields.get(key).and_then(|node| state::read(reader, node, &format!("`{key}`")));
@@ -258,6 +341,11 @@ fn collections(reader: &mut Reader<'_>, fields: &Fields<'_>, place: Span) -> Opt
             .help("write `collection: database.collection` here, or in the `defaults` of the file");
         return None;
     };
+    patterns(reader, node)
+}
+
+/// Reads the value of `collection`.
+pub(super) fn patterns(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<NamespacePattern>> {
     let texts = reader.texts(node, "`collection`")?;
     let patterns: Vec<_> =
         texts.into_iter().map(|(text, span)| reader.language(span, NamespacePattern::parse(text))).collect();

@@ -72,7 +72,8 @@ fn value(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
 fn looks_like_path(reader: &mut Reader<'_>, node: &Node, text: &str, is_data: bool) {
     let Some(rest) = text.strip_prefix('$') else { return };
     let root = rest.split(['.', '[']).next().unwrap_or_default();
-    if ["before", "after", "key", "change", "meta", "item", "itemBefore", "index"].contains(&root) {
+    let is_root = ["before", "after", "key", "change", "meta", "item", "itemBefore", "index"].contains(&root);
+    if is_root || reader.scope.has_member(root) {
         let otherwise = if is_data { format!(", or {{literal: {text:?}}} for the text") } else { String::new() };
         reader
             .warning(node.span, codes::TAKEN_AS_TEXT, format!("{text:?} is taken as plain text"))

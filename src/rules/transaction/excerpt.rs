@@ -64,7 +64,7 @@ impl Spot {
 }
 
 /// Shows every path that a query asks of the transaction's document, each with what follows its singular prefix.
-pub(super) fn visit_reads<'q>(query: &'q Query, visit: &mut dyn FnMut(&'q [Step], &'q [Segment])) {
+pub(in crate::rules) fn visit_reads<'q>(query: &'q Query, visit: &mut dyn FnMut(&'q [Step], &'q [Segment])) {
     if query.root() == Root::Whole {
         visit(&query.path().steps, query.rest());
     }
@@ -126,13 +126,7 @@ fn is_name(selector: &Selector) -> bool {
 fn place(steps: &[Step], rest: &[Segment]) -> Vec<Spot> {
     let mut names: Vec<&str> = steps.iter().map_while(|step| step.named.then_some(&*step.text)).collect();
     if names.len() == steps.len() {
-        names.extend(rest.iter().map_while(|segment| match segment {
-            Segment::Child(selectors) => match selectors.as_slice() {
-                [Selector::Name(name)] => Some(name.as_str()),
-                _ => None,
-            },
-            Segment::Descendant(_) => None,
-        }));
+        names.extend(rest.iter().map_while(Segment::only_name));
     }
     let Some((first, names)) = names.split_first() else { return Root::NAMED.map(Spot::whole).to_vec() };
     let Some(root) = Root::NAMED.into_iter().find(|root| root.as_str() == *first) else { return Vec::new() };

@@ -23,6 +23,7 @@ use crate::position::ClusterTime;
 use excerpt::Spot;
 use gathering::Lead;
 
+pub(super) use excerpt::visit_reads;
 pub(super) use gathering::{Collected, Gathering, MemberChange};
 
 /// The rules with `transaction` of a set, and their members.
