@@ -62,6 +62,16 @@ pub enum AppError {
     /// Neither the configuration nor the program gave a sink.
     #[error("there is no sink: events would go nowhere\nhelp: add one under sinks, for example out: {{stdout: {{}}}}")]
     NoSink,
+    /// A rule names a sink that neither the configuration nor the program has.
+    #[error("the rule \"{rule}\" names the sink \"{sink}\", which is not there\nhelp: the sinks are {known}", known = .known.join(", "))]
+    UnknownSink {
+        /// The id of the rule.
+        rule: String,
+        /// The name that it gives.
+        sink: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// The metrics can not be set up.
     #[error("the metrics can not be set up")]
     Metrics(#[source] prometheus::Error),
@@ -89,7 +99,10 @@ impl AppError {
     /// True if the configuration must be changed: it was refused without asking anybody else.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::NoSink | Self::Connect(ConnectError::InvalidUri { .. }) => true,
+            Self::Config(_)
+            | Self::NoSink
+            | Self::UnknownSink { .. }
+            | Self::Connect(ConnectError::InvalidUri { .. }) => true,
             Self::Metrics(_)
             | Self::Http(_)
             | Self::Connect(ConnectError::Unresolvable(_))
@@ -121,7 +134,9 @@ impl App {
 
     /// Adds a sink of the program's own, beside those of the configuration.
     pub fn add_sink(&mut self, name: impl Into<String>, sink: Box<dyn Sink>) {
-        self.custom.push(LaneParts { name: name.into(), sink });
+        let name = name.into();
+        self.config.other_sinks.push(name.clone());
+        self.custom.push(LaneParts { name, sink });
     }
 
     /// Where `/metrics`, `/healthz` and `/readyz` are served; the real port where port 0 was asked for.
@@ -202,6 +217,12 @@ impl App {
         lanes.extend(custom);
         if lanes.is_empty() {
             return Err(AppError::NoSink);
+        }
+        if let Some((rule, sink)) =
+            rules.named_sinks().find(|(_, sink)| !lanes.iter().any(|lane| *lane.name == ***sink))
+        {
+            let known = lanes.iter().map(|lane| lane.name.clone()).collect();
+            return Err(AppError::UnknownSink { rule: rule.to_string(), sink: sink.to_string(), known });
         }
         let dead_letters = sink::build_dead_letters(&config.dead_letters(), &envelope, &config.source.uri)?;
         let store = checkpoint::build(&config.checkpoint, &config.name, &client).await?;

@@ -113,6 +113,54 @@ impl fmt::Debug for EventId {
     }
 }
 
+/// A sink that gets an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The sink's name.
+    pub sink: Arc<str>,
+    /// The topic or subject there, instead of the one that the sink's settings give.
+    pub address: Option<Address>,
+}
+
+/// A topic or subject that a rule gave, in parts: what may stand in one, and with what the rest is replaced, is known to the
+/// sink alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// The parts, in order.
+    pub parts: Vec<AddressPart>,
+}
+
+/// A part of an [`Address`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressPart {
+    /// Text of the rule.
+    Text(String),
+    /// A value of the change, filled in.
+    Value(String),
+}
+
+impl Destination {
+    fn byte_count(&self) -> usize {
+        let parts = self.address.iter().flat_map(|address| &address.parts);
+        size_of::<Self>() + parts.map(|part| size_of::<AddressPart>() + part.as_str().len()).sum::<usize>()
+    }
+}
+
+impl AddressPart {
+    /// The text, wherever it came from.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Value(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| formatter.write_str(part.as_str()))
+    }
+}
+
 /// A business event, not yet encoded for a sink.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -140,11 +188,23 @@ pub struct Event {
     pub transaction: Option<String>,
     /// The short hash of the rule set that made it; absent for events about the connector itself.
     pub rule_set: Option<Arc<str>>,
+    /// The sinks that get it; all of them where absent.
+    pub to: Option<Arc<[Destination]>>,
     /// The payload, in BSON types; each sink encodes it as it needs.
     pub data: RawDocumentBuf,
 }
 
 impl Event {
+    /// True if the sink of this name gets it.
+    pub fn goes_to(&self, sink: &str) -> bool {
+        self.to.as_ref().is_none_or(|to| to.iter().any(|one| *one.sink == *sink))
+    }
+
+    /// The topic or subject that the rule gave for the sink of this name.
+    pub fn address_at(&self, sink: &str) -> Option<&Address> {
+        self.to.as_ref()?.iter().find(|one| *one.sink == *sink)?.address.as_ref()
+    }
+
     /// The memory that the event holds, about, in bytes; what queues are bounded by.
     pub fn byte_count(&self) -> usize {
         const FIXED: usize = size_of::<Event>();
@@ -154,6 +214,7 @@ impl Event {
             + self.partition_key.len()
             + self.sequence.len()
             + self.transaction.as_ref().map_or(0, String::len)
+            + self.to.as_ref().map_or(0, |to| to.iter().map(Destination::byte_count).sum())
     }
 }
 

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use super::schema_check::SchemaCheck;
-use super::semantics::Semantics;
+use super::semantics::{self, Semantics};
 use super::shape::Schemas;
 use super::substitute::{Filled, Surroundings, substitute};
 use super::{Config, rule_files};
@@ -33,7 +33,7 @@ pub(super) fn config(
     let schema = super::schema();
     let schemas = Schemas::of(&schema);
     SchemaCheck { schemas, filled: &filled, diagnostics }.check_root(&schema, &mut root);
-    let rules = read_rules(&root, surroundings, diagnostics);
+    let mut rules = read_rules(&root, surroundings, diagnostics);
     if diagnostics.error_count() > before {
         return (None, rules);
     }
@@ -42,6 +42,8 @@ pub(super) fn config(
     let mut semantics = Semantics { config: &config, root: &root, filled: &filled, diagnostics, may_lack_sinks };
     semantics.check();
     semantics.check_rings(&rules.rules);
+    semantics.check_watched(&rules.rules);
+    semantics::check_named_sinks(&config, &rules.named_sinks, may_lack_sinks, &mut rules.diagnostics);
     if diagnostics.error_count() > before || rules.diagnostics.has_errors() {
         return (None, rules);
     }

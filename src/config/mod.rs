@@ -57,7 +57,7 @@ pub struct Config {
     /// Where the position is kept up to which everything has been delivered.
     #[serde(default)]
     pub checkpoint: CheckpointSettings,
-    /// Where events go: a name for each, and exactly one kind. Every event goes to every sink.
+    /// Where events go: a name for each, and exactly one kind. An event goes to every sink, unless its rule names some (`to`).
     pub sinks: BTreeMap<String, SinkSettings>,
     /// Where goes what can not be delivered or understood. Absent: beside the checkpoint.
     #[serde(default)]
@@ -78,6 +78,9 @@ pub struct Config {
     /// The paths of `rules` as they are opened.
     #[serde(skip)]
     pub rule_paths: Vec<PathBuf>,
+    /// The names of the sinks that a program adds to those of the file: rules may name them.
+    #[serde(skip)]
+    pub other_sinks: Vec<String>,
     /// The rules that the rule files hold, compiled.
     #[serde(skip)]
     pub rule_set: Arc<RuleSet>,

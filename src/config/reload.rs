@@ -88,7 +88,8 @@ impl Config {
         if !errors.is_empty() {
             return Err(RulesRefusal::Files(errors.remove(0).1));
         }
-        let reading = rules::read(&files);
+        let mut reading = rules::read(&files);
+        semantics::check_named_sinks(self, &reading.named_sinks, false, &mut reading.diagnostics);
         if reading.diagnostics.has_errors() {
             return Err(RulesRefusal::Errors(reading.diagnostics));
         }

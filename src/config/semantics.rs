@@ -1,7 +1,8 @@
 //! What only the meaning of a configuration shows: names, places that are used twice, rings of events.
 //!
 //! Codes: `C011` no sink, `C012` no rules, `C013` a collection that is written to and watched, `C014` a name that can not be
-//! used, `C015` something that is not available, `C016` one place for two things.
+//! used, `C015` something that is not available, `C016` one place for two things, `C017` a sink that a rule names and that is not
+//! there, `C018` a topic or subject that a sink can not use, `C019` a warning: rules name more than is watched.
 
 use std::path::Path;
 
@@ -10,8 +11,9 @@ use super::substitute::Filled;
 use crate::checkpoint::CheckpointPlace;
 use crate::namespace::Namespace;
 use crate::rules::ast::Rule;
+use crate::rules::{NamedSink, NamespacePattern};
 use crate::sink::{DeadLetterSettings, SinkSettings};
-use crate::yaml::{FileDiagnostics, Node, Span};
+use crate::yaml::{Diagnostics, FileDiagnostics, Node, Span, did_you_mean};
 
 /// A configuration and the tree it came from.
 pub(super) struct Semantics<'s, 'd> {
@@ -130,6 +132,28 @@ impl Semantics<'_, '_> {
         }
     }
 
+    /// `C019`: a rule that names what is not watched waits for ever.
+    pub(super) fn check_watched(&mut self, rules: &[Rule]) {
+        let Ok(watched) = self.config.source.watched() else { return };
+        if watched.is_empty() {
+            return;
+        }
+        let is_watched = |named: &NamespacePattern| watched.iter().any(|one| one.covers(named));
+        let span = self.span(&["source", "watch"]);
+        for rule in rules {
+            if let Some(named) = rule.collections.iter().find(|named| !is_watched(named)) {
+                let NamespacePattern { database, collection } = named;
+                let message = format!(
+                    "`source.watch` does not cover {database}.{collection}, which the rule {:?} names",
+                    rule.id
+                );
+                self.diagnostics.warning(span, "C019", message).help(format!(
+                    "add \"{database}.{collection}\", or leave `watch` out to watch what the rules name"
+                ));
+            }
+        }
+    }
+
     fn told(&self, keys: &[&str], text: &str) -> String {
         match find(self.root, keys) {
             Some(node) if self.filled.holds_any(node) => "what is filled in".to_owned(),
@@ -159,6 +183,35 @@ pub(super) fn ring(config: &Config, rules: &[Rule]) -> Option<(String, Namespace
         let rule = watching(rules, &collection)?;
         Some((rule.id.to_string(), collection))
     })
+}
+
+/// `C017`, `C018`: rules that name sinks that are not there, or that can not use the topic or subject that they give. They
+/// are told where the rule names them.
+pub(super) fn check_named_sinks(
+    config: &Config,
+    named: &[NamedSink],
+    may_lack_sinks: bool,
+    diagnostics: &mut Diagnostics,
+) {
+    for NamedSink { destination, sink_place, address_place, .. } in named {
+        let name = &*destination.sink;
+        let Some(settings) = config.sinks.get(name) else {
+            // A program may still add a sink of that name; then it is looked for when all are known.
+            if !may_lack_sinks && !config.other_sinks.iter().any(|other| other == name) {
+                let known = || config.sinks.keys().map(String::as_str);
+                let names: Vec<&str> = known().collect();
+                diagnostics
+                    .error_at(sink_place, "C017", format!("there is no sink {name:?}"))
+                    .help(did_you_mean(name, known()).unwrap_or_else(|| format!("the sinks are {}", names.join(", "))));
+            }
+            continue;
+        };
+        if let Some(address) = &destination.address
+            && let Err((reason, help)) = settings.check_address(address)
+        {
+            diagnostics.error_at(address_place, "C018", format!("the sink {name:?}: {reason}")).help(help);
+        }
+    }
 }
 
 /// The collections that this connector writes to in the deployment it watches.

@@ -48,6 +48,7 @@ pub(super) fn event(error: &SourceError, lost: &Start, now: bson::DateTime) -> O
         evidence: Evidence::Exact,
         transaction: None,
         rule_set: None,
+        to: None,
         data: data(time, *oldest, now, name, *code),
     })
 }

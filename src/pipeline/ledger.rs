@@ -1,7 +1,7 @@
 //! What has settled: from what the lanes say, the position up to which everything has.
 //!
 //! Every event of a run has a number: the first is 1. Lanes settle in order, so that one number per lane says what it has
-//! settled. A step remembers a position and how many events were made up to it: the position has settled when every lane
+//! settled; an event that a lane never gets counts as settled there with the one before it. A step remembers a position and how many events were made up to it: the position has settled when every lane
 //! has settled that many. Only changes that fire and ends of batches make steps, and steps that no event lies between
 //! become one: memory is bounded by the events that the lanes hold.
 
@@ -25,14 +25,22 @@ struct Entries {
     /// Steps that have not settled, in order.
     steps: VecDeque<Step>,
     settled: Option<Settled>,
-    /// Events settled, per lane.
-    lanes: Vec<u64>,
+    lanes: Vec<LaneProgress>,
     /// Events made.
     events_count: u64,
     /// When the source last said that nothing was left to read, in milliseconds since 1970.
     caught_up_at_ms: Option<i64>,
     /// The time of the last change read.
     last_change_at_ms: Option<i64>,
+}
+
+/// What a lane has settled.
+#[derive(Clone, Debug, Default)]
+struct LaneProgress {
+    /// The number of events, from the first, that it has settled or never gets.
+    settled: u64,
+    /// The events further on that it never gets: how many stand before a run of them, and how many they are.
+    skips: VecDeque<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -59,7 +67,7 @@ impl Ledger {
         let entries = Entries {
             steps: VecDeque::new(),
             settled: None,
-            lanes: vec![0; lane_count],
+            lanes: vec![LaneProgress::default(); lane_count],
             events_count: 0,
             caught_up_at_ms: None,
             last_change_at_ms: None,
@@ -67,9 +75,23 @@ impl Ledger {
         Self { entries: Mutex::new(entries), first_settled: Notify::new() }
     }
 
-    /// Something was read that made `events_count` more events. To be told before the events reach a lane.
-    pub(super) fn fired(&self, sequence: Sequence, time_ms: i64, events_count: u64, position: Option<Position>) {
+    /// Something was read that made `events_count` more events. To be told before the events reach a lane. `skipped` holds
+    /// each lane and event, counted from 0 among these, where the lane never gets the event.
+    pub(super) fn fired(
+        &self,
+        sequence: Sequence,
+        time_ms: i64,
+        events_count: u64,
+        position: Option<Position>,
+        skipped: impl IntoIterator<Item = (usize, u64)>,
+    ) {
         let mut entries = self.entries();
+        let first = entries.events_count;
+        for (lane, event) in skipped {
+            if let Some(lane) = entries.lanes.get_mut(lane) {
+                lane.skip(first + event);
+            }
+        }
         entries.events_count += events_count;
         let step = Step { events_count: entries.events_count, time_ms, sequence, position };
         entries.steps.push_back(step);
@@ -96,11 +118,11 @@ impl Ledger {
         }
     }
 
-    /// A lane has settled `events_count` more events.
+    /// A lane has settled `events_count` more of the events that it gets.
     pub(super) fn settle(&self, lane: usize, events_count: u64) {
         let mut entries = self.entries();
-        if let Some(settled) = entries.lanes.get_mut(lane) {
-            *settled += events_count;
+        if let Some(lane) = entries.lanes.get_mut(lane) {
+            lane.settle(events_count);
         }
         self.take_settled(&mut entries);
     }
@@ -166,11 +188,46 @@ impl Ledger {
 impl Entries {
     /// The number of events, from the first, that every lane has settled, with `more` added to one lane.
     fn settled_everywhere(&self, more: Option<(usize, u64)>) -> u64 {
-        let settled = self.lanes.iter().enumerate().map(|(lane, &count)| match more {
-            Some((that, added)) if that == lane => count + added,
-            _ => count,
+        let settled = self.lanes.iter().enumerate().map(|(index, lane)| match more {
+            Some((that, added)) if that == index => lane.settled_with(added),
+            _ => lane.settled,
         });
         settled.min().unwrap_or(self.events_count)
+    }
+}
+
+impl LaneProgress {
+    /// The lane never gets the event that so many events stand before. To be told in the order of the events.
+    fn skip(&mut self, before: u64) {
+        if before == self.settled {
+            self.settled += 1;
+            return;
+        }
+        match self.skips.back_mut() {
+            Some((start, count)) if *start + *count == before => *count += 1,
+            _ => self.skips.push_back((before, 1)),
+        }
+    }
+
+    fn settle(&mut self, events_count: u64) {
+        self.settled = self.settled_with(events_count);
+        while self.skips.front().is_some_and(|(start, _)| *start < self.settled) {
+            self.skips.pop_front();
+        }
+    }
+
+    /// What it would have settled with `more` of the events that it gets.
+    fn settled_with(&self, more: u64) -> u64 {
+        let (mut settled, mut left) = (self.settled, more);
+        for (start, count) in &self.skips {
+            let gets = start - settled;
+            if left < gets {
+                break;
+            }
+            left -= gets;
+            settled = start + count;
+        }
+        settled + left
     }
 }
 
@@ -199,14 +256,39 @@ mod tests {
         /// Position number and events made up to it.
         positions: Vec<(u64, u64)>,
         lanes: Vec<u64>,
-        events_count: u64,
+        /// For every event, whether each lane gets it.
+        gets: Vec<Vec<bool>>,
     }
 
     impl Naive {
-        fn settled_if(&self, lane: usize, more: u64) -> Option<u64> {
+        fn events_count(&self) -> u64 {
+            self.gets.len() as u64
+        }
+
+        /// How many events of a lane are left.
+        fn left(&self, lane: usize) -> u64 {
+            self.gets.iter().filter(|gets| gets[lane]).count() as u64 - self.lanes[lane]
+        }
+
+        /// The number of events, from the first, that are settled in a lane that has settled so many of its own.
+        fn settled(&self, lane: usize, mut own: u64) -> u64 {
+            let is_settled = |gets: &&Vec<bool>| {
+                let is_own = gets[lane];
+                let is_settled = !is_own || own > 0;
+                own -= u64::from(is_own && is_settled);
+                is_settled
+            };
+            self.gets.iter().take_while(is_settled).count() as u64
+        }
+
+        fn everywhere(&self, lane: usize, more: u64) -> u64 {
             let lanes = self.lanes.iter().enumerate();
-            let everywhere = lanes.map(|(index, count)| if index == lane { count + more } else { *count }).min();
-            let everywhere = everywhere.unwrap_or(self.events_count);
+            let settled = lanes.map(|(index, own)| self.settled(index, if index == lane { own + more } else { *own }));
+            settled.min().unwrap_or(self.events_count())
+        }
+
+        fn settled_if(&self, lane: usize, more: u64) -> Option<u64> {
+            let everywhere = self.everywhere(lane, more);
             self.positions.iter().rfind(|(_, events)| *events <= everywhere).map(|(number, _)| *number)
         }
     }
@@ -220,8 +302,9 @@ mod tests {
 
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        /// A change that makes so many events, with a position of its own or not.
-        Fire(u64, bool),
+        /// A change that makes so many events, with a position of its own or not. Of each event a bit per lane says that it
+        /// does not get it.
+        Fire(u64, bool, u32),
         /// The end of a batch, with a position or without.
         End(bool),
         /// A lane settles so many of its events.
@@ -236,27 +319,35 @@ mod tests {
 
         fn apply(&mut self, step: Step) {
             match step {
-                Step::Fire(events, has_position) => {
+                Step::Fire(events, has_position, skips) => {
                     self.sequence += 1;
-                    self.naive.events_count += events;
+                    let lane_count = self.naive.lanes.len();
+                    let mut skipped = Vec::new();
+                    for event in 0..events {
+                        let is_skipped = |lane: usize| skips >> (event as usize * lane_count + lane) & 1 == 1;
+                        self.naive.gets.push((0..lane_count).map(|lane| !is_skipped(lane)).collect());
+                        skipped.extend((0..lane_count).filter(|lane| is_skipped(*lane)).map(|lane| (lane, event)));
+                    }
                     if has_position {
-                        self.naive.positions.push((self.sequence, self.naive.events_count));
+                        self.naive.positions.push((self.sequence, self.naive.events_count()));
                     }
                     let position = has_position.then(|| position(self.sequence));
-                    self.ledger.fired(Sequence(self.sequence), 0, events, position);
+                    self.ledger.fired(Sequence(self.sequence), 0, events, position, skipped);
                 }
                 Step::End(has_position) => {
                     self.sequence += 1;
                     if has_position {
-                        self.naive.positions.push((self.sequence, self.naive.events_count));
+                        self.naive.positions.push((self.sequence, self.naive.events_count()));
                     }
                     let position = has_position.then(|| position(self.sequence));
                     self.ledger.read(Sequence(self.sequence), position, None, None);
                 }
                 Step::Settle(lane, events) => {
-                    let Some(settled) = self.naive.lanes.get_mut(lane) else { return };
-                    let events = events.min(self.naive.events_count - *settled);
-                    *settled += events;
+                    if lane >= self.naive.lanes.len() {
+                        return;
+                    }
+                    let events = events.min(self.naive.left(lane));
+                    self.naive.lanes[lane] += events;
                     self.ledger.settle(lane, events);
                 }
             }
@@ -269,15 +360,17 @@ mod tests {
             assert_eq!(settled.as_ref().map(|settled| settled.sequence.0), expected);
             assert_eq!(settled.map(|settled| settled.position), expected.map(position));
             for lane in 0..self.naive.lanes.len() {
-                for more in 0..=self.naive.events_count - self.naive.lanes[lane] {
+                for more in 0..=self.naive.left(lane) {
                     let would = self.naive.settled_if(lane, more).filter(|would| Some(*would) != expected);
                     let settled_if = self.ledger.settled_if(lane, more).map(|settled| settled.sequence.0);
                     assert_eq!(settled_if, would, "lane {lane}, {more} more");
                 }
             }
-            let everywhere = self.naive.lanes.iter().min().copied().unwrap_or(self.naive.events_count);
-            let unsettled = self.naive.events_count - everywhere;
-            assert_eq!(self.ledger.counts(), (self.naive.events_count, unsettled));
+            let events_count = self.naive.events_count();
+            let unsettled = events_count - self.naive.everywhere(usize::MAX, 0);
+            assert_eq!(self.ledger.counts(), (events_count, unsettled));
+            let kept = self.ledger.entries().lanes.iter().map(|lane| lane.skips.len() as u64).max();
+            assert!(kept.unwrap_or_default() <= unsettled, "one run per unsettled event at most");
             assert!(self.ledger.entries().steps.len() as u64 <= unsettled, "one step per unsettled event at most");
         }
     }
@@ -288,7 +381,7 @@ mod tests {
         for step in done.iter() {
             both.apply(*step);
         }
-        let left: Vec<u64> = both.naive.lanes.iter().map(|settled| both.naive.events_count - settled).collect();
+        let left: Vec<u64> = (0..both.naive.lanes.len()).map(|lane| both.naive.left(lane)).collect();
         if left.iter().all(|left| *left == 0) {
             assert_eq!(both.ledger.settled().map(|settled| settled.sequence.0), Some(both.sequence));
             return 1;
@@ -308,9 +401,8 @@ mod tests {
     fn in_every_order_of_settling_the_position_is_what_all_lanes_have_settled() {
         let make = || {
             let mut both = Both::new(2);
-            for step in
-                [Step::Fire(1, true), Step::Fire(2, true), Step::End(true), Step::Fire(1, false), Step::End(true)]
-            {
+            let fire = |events, has_position| Step::Fire(events, has_position, 0);
+            for step in [fire(1, true), fire(2, true), Step::End(true), fire(1, false), Step::End(true)] {
                 both.apply(step);
             }
             both
@@ -325,7 +417,7 @@ mod tests {
         ledger.read(Sequence(1), Some(position(1)), Some(5_000), None);
         assert_eq!(ledger.settled().unwrap().sequence, Sequence(1));
         assert_eq!(ledger.true_up_to_ms(), Some(5_000));
-        ledger.fired(Sequence(2), 6_000, 1, Some(position(2)));
+        ledger.fired(Sequence(2), 6_000, 1, Some(position(2)), None);
         ledger.read(Sequence(3), Some(position(3)), Some(7_000), None);
         ledger.read(Sequence(4), Some(position(4)), None, Some(9_000));
         assert_eq!(ledger.settled().unwrap().sequence, Sequence(1));
@@ -338,14 +430,26 @@ mod tests {
     #[test]
     fn without_lanes_everything_settles_at_once() {
         let mut both = Both::new(0);
-        both.apply(Step::Fire(1, true));
+        both.apply(Step::Fire(1, true, 0));
         both.apply(Step::End(true));
         assert_eq!(both.ledger.counts(), (1, 0));
     }
 
+    #[test]
+    fn what_a_lane_never_gets_settles_there_at_once() {
+        let ledger = Ledger::new(2);
+        ledger.fired(Sequence(1), 0, 1, Some(position(1)), [(0, 0)]);
+        assert_eq!(ledger.settled(), None, "the other lane has it");
+        ledger.settle(1, 1);
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(1));
+        ledger.fired(Sequence(2), 0, 1, Some(position(2)), [(0, 0), (1, 0)]);
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(2), "no lane gets it");
+    }
+
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (1..4_u64, any::<bool>()).prop_map(|(events, position)| Step::Fire(events, position)),
+            (1..4_u64, any::<bool>(), any::<u32>(), any::<u32>())
+                .prop_map(|(events, position, skips, some)| Step::Fire(events, position, skips & some)),
             any::<bool>().prop_map(Step::End),
             (0..3_usize, 1..5_u64).prop_map(|(lane, events)| Step::Settle(lane, events)),
         ]

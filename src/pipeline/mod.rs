@@ -56,7 +56,7 @@ pub struct Pipeline {
     pub on_lost_position: OnLostPosition,
     /// What makes events of changes. Keep a clone to exchange the rules while the pipeline runs.
     pub rules: RuleSlot,
-    /// Where events go: every event to every lane.
+    /// Where events go: every event to every lane, or to those that it names.
     pub lanes: Vec<LaneParts>,
     /// Where goes what can not be delivered.
     pub dead_letters: Arc<dyn DeadLetters>,

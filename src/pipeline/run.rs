@@ -22,10 +22,9 @@ use super::settings::PipelineSettings;
 use super::status::Status;
 use super::stop::StopSignal;
 use super::tally::Tally;
-use super::translator::{Chunk, Translator};
+use super::translator::{Chunk, Entrance, Translator};
 use super::{LaneParts, Pipeline, RunReport};
 use crate::checkpoint::{CheckpointError, Store};
-use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::position::Sequence;
 use crate::rules::{Outcome, Translation};
@@ -137,7 +136,7 @@ impl Run {
         run
     }
 
-    fn start_lane(&mut self, index: usize, parts: LaneParts) -> CloseOnDrop<Arc<Event>> {
+    fn start_lane(&mut self, index: usize, parts: LaneParts) -> Entrance {
         let LaneParts { name, sink } = parts;
         let label = [name.as_str()];
         let lane_events = self.metrics.lane_events.with_label_values(&label);
@@ -145,6 +144,7 @@ impl Run {
         let bounds = Bounds { count: self.settings.queue_events_max, bytes: bytes(self.settings.queue_bytes_max.0) };
         let queue = Arc::new(Queue::new(bounds, Some((lane_events, lane_bytes))));
         let part = Lane::part(&name);
+        let entrance = Entrance { name: name.clone(), queue: CloseOnDrop(queue.clone()) };
         self.status.waiting(&part, "opening");
         let lane = Lane {
             index,
@@ -162,10 +162,10 @@ impl Run {
             noted_session: None,
         };
         self.workers.spawn(part, lane.run());
-        CloseOnDrop(queue)
+        entrance
     }
 
-    fn start_translator(&mut self, lanes: Vec<CloseOnDrop<Arc<Event>>>) -> CloseOnDrop<Read> {
+    fn start_translator(&mut self, lanes: Vec<Entrance>) -> CloseOnDrop<Read> {
         let bounds = Bounds { count: READ_AHEAD_BATCHES, bytes: bytes(self.settings.read_ahead_bytes_max.0) };
         let batches = Arc::new(Queue::new(bounds, None));
         let translator = Translator {

@@ -27,7 +27,7 @@ const CHUNK: Bounds = Bounds { count: 256, bytes: 1 << 20 };
 /// Applies the rules.
 pub(super) struct Translator {
     pub(super) input: HangUpOnDrop<Read>,
-    pub(super) lanes: Vec<CloseOnDrop<Arc<Event>>>,
+    pub(super) lanes: Vec<Entrance>,
     pub(super) progress: Arc<Progress>,
     pub(super) dead_letters: DeadLetterWriter,
     pub(super) metrics: Arc<Metrics>,
@@ -37,6 +37,13 @@ pub(super) struct Translator {
     pub(super) translation: Translation,
     pub(super) outcome: Outcome,
     pub(super) chunk: Chunk,
+}
+
+/// The way into a lane.
+pub(super) struct Entrance {
+    /// The name of its sink.
+    pub(super) name: String,
+    pub(super) queue: CloseOnDrop<Arc<Event>>,
 }
 
 /// Events that are made and not yet handed to the lanes.
@@ -200,7 +207,12 @@ impl Translator {
             let (time_ms, count) = (first.time.timestamp_millis(), self.outcome.events.len());
             // A restart in the middle of a transaction repeats all of it.
             let position = if self.translation.is_open() { None } else { made.position() };
-            self.progress.ledger.fired(self.sequence, time_ms, count as u64, position);
+            let events = &self.outcome.events;
+            let skipped = self.lanes.iter().enumerate().flat_map(|(lane, entrance)| {
+                let others = (0..).zip(events).filter(|(_, event)| !event.goes_to(&entrance.name));
+                others.map(move |(number, _)| (lane, number))
+            });
+            self.progress.ledger.fired(self.sequence, time_ms, count as u64, position, skipped);
         }
         for event in self.outcome.events.drain(..) {
             self.chunk.byte_count += event.byte_count();
@@ -212,10 +224,11 @@ impl Translator {
         self.give_up(made.document()).await
     }
 
-    /// Hands the chunk to every lane, waiting for room in each.
+    /// Hands every event of the chunk to the lanes that get it, waiting for room in each.
     async fn hand_over(&mut self) {
-        for lane in &self.lanes {
-            lane.0.push_all(self.chunk.events.iter().cloned()).await;
+        for Entrance { name, queue } in &self.lanes {
+            let events: Vec<_> = self.chunk.events.iter().filter(|event| event.goes_to(name)).cloned().collect();
+            queue.0.push_all(events).await;
         }
         self.chunk.events.clear();
         self.chunk.byte_count = 0;
@@ -228,7 +241,7 @@ impl Translator {
             self.collect(Made::of_transactions(open_at)).await?;
         }
         // The position after the gap comes with the next batch; until then a restart finds the same gap again.
-        self.progress.ledger.fired(self.sequence, event.time.timestamp_millis(), 1, None);
+        self.progress.ledger.fired(self.sequence, event.time.timestamp_millis(), 1, None, None);
         self.chunk.events.push(event);
         self.hand_over().await;
         Ok(())

@@ -25,6 +25,7 @@ mod query;
 mod read;
 mod reads;
 pub mod replay;
+mod route;
 mod rule;
 #[cfg(test)]
 mod sample;
@@ -51,7 +52,7 @@ pub use namespace::NamespacePattern;
 pub use path::FieldPath;
 pub use plain::query;
 pub use query::{Query, Root};
-pub use read::{Reading, read};
+pub use read::{NamedSink, Reading, read};
 pub use schema::schema;
 pub use template::{Template, TextPart, TextTemplate};
 pub use translation::Translation;
@@ -313,6 +314,11 @@ impl RuleSet {
     /// The ids of all enabled rules, in file order.
     pub fn rule_ids(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rules.iter().take(self.len()).map(|rule| &rule.id)
+    }
+
+    /// Every sink that a rule names, with the rule's id.
+    pub fn named_sinks(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.rules.iter().flat_map(|rule| rule.sinks().map(move |sink| (&rule.id, sink)))
     }
 
     /// The number of enabled rules.

@@ -73,6 +73,16 @@ impl NamespacePattern {
         is_plain(&self.database)
     }
 
+    /// True if this pattern names everything that another one names, as far as that can be seen: a glob is covered by the same
+    /// glob or by `*`. Compiles its globs on every call.
+    pub fn covers(&self, other: &Self) -> bool {
+        let part = |own: &str, theirs: &str| {
+            let matches = || glob(own).is_ok_and(|glob| glob.compile_matcher().is_match(theirs));
+            own == "*" || own == theirs || (is_plain(theirs) && matches())
+        };
+        part(&self.database, &other.database) && part(&self.collection, &other.collection)
+    }
+
     /// True if the collection is one of those that the pattern names. Compiles its globs on every call: for set-up, not for
     /// every change.
     pub fn matches(&self, database: &str, collection: &str) -> bool {

@@ -9,7 +9,7 @@ use super::condition::prepared;
 use super::query;
 use super::view::{Known, View};
 use super::{Query, Template, TextPart, TextTemplate, text};
-use crate::event::Evidence;
+use crate::event::{Address, AddressPart, Evidence};
 
 /// A compiled [`Template`].
 #[derive(Debug)]
@@ -186,6 +186,30 @@ fn selected<'v>(query: &Query, view: &'v View<'_>, evidence: &mut Evidence) -> S
         ControlFlow::Continue(())
     });
     Selected::Nodes(nodes)
+}
+
+/// The topic or subject that a template gives, or the query whose value is missing or not known.
+pub(super) fn address_of<'t>(
+    template: &'t TextTemplate,
+    view: &View<'_>,
+    evidence: &mut Evidence,
+) -> Result<Address, &'t Query> {
+    let mut parts = Vec::with_capacity(template.parts.len());
+    for part in &template.parts {
+        parts.push(match part {
+            TextPart::Text(text) => AddressPart::Text(text.clone()),
+            TextPart::Query(query) => {
+                let mut out = String::new();
+                match selected(query, view, evidence) {
+                    Selected::Unknown | Selected::Missing => return Err(query),
+                    Selected::Value(value) => text::write(&mut out, value),
+                    Selected::Nodes(nodes) => text::write_json(&mut out, RawBsonRef::Array(&nodes)),
+                }
+                AddressPart::Value(out)
+            }
+        });
+    }
+    Ok(Address { parts })
 }
 
 /// The text of a template; nothing if a value in it is missing or not known.

@@ -11,6 +11,7 @@ use super::path::Path;
 use super::payload::{Payload, text_of};
 use super::query::Root;
 use super::reads::{Reads, touched};
+use super::route::Route;
 use super::transition::both;
 use super::view::{Known, Truth, View};
 use super::{FailedEvent, ImageNeeds, NamespacePattern, Outcome, TextTemplate, Undecided, UnknownReason, text};
@@ -45,6 +46,7 @@ pub(super) struct CompiledRule {
     data: Payload,
     key: Option<TextTemplate>,
     subject: Option<TextTemplate>,
+    to: Route,
     unknown: UnknownPolicy,
     evidence: Evidence,
     /// The places after the change that the rule reads, for deciding whether to look a document up.
@@ -67,7 +69,8 @@ impl CompiledRule {
             reads.add_each(each);
         }
         data.visit_queries(&mut |query| reads.add_query(query));
-        for template in rule.key.iter().chain(&rule.subject) {
+        let to = Route::new(rule.to.as_deref());
+        for template in rule.key.iter().chain(&rule.subject).chain(to.addresses()) {
             template.visit_queries(&mut |query| reads.add_query(query));
         }
         let needs = reads.needs(rule.operations);
@@ -100,6 +103,7 @@ impl CompiledRule {
             data,
             key: rule.key.clone(),
             subject: rule.subject.clone(),
+            to,
             unknown: rule.unknown,
             evidence: rule.evidence,
             // An array that is looked up may hold what later changes did to it: it is not wanted for its elements.
@@ -210,8 +214,9 @@ impl CompiledRule {
             return Err(UnknownReason::WeakEvidence);
         }
         let id = self.event_id(view);
-        let data = match self.data.build(view, &mut evidence) {
-            Ok(data) => data,
+        let built = self.data.build(view, &mut evidence);
+        let (data, to) = match built.and_then(|data| Ok((data, self.to.of(view, &mut evidence)?))) {
+            Ok(built) => built,
             Err(missing) => {
                 outcome.failed.push(FailedEvent { id, rule: Arc::clone(&self.id), reason: missing.reason });
                 return Ok(());
@@ -248,6 +253,7 @@ impl CompiledRule {
             transaction: view.transaction().map(ToOwned::to_owned),
             // Said by the set, once all its rules were asked.
             rule_set: None,
+            to,
             data,
         });
         Ok(())
@@ -265,6 +271,11 @@ impl CompiledRule {
             return false;
         }
         self.reads_after.iter().any(|path| matches!(view.fact(Root::After, path).known, Known::Unknown(_)))
+    }
+
+    /// The sinks that the rule names.
+    pub(super) fn sinks(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.to.sinks()
     }
 
     fn event_id(&self, view: &View<'_>) -> EventId {

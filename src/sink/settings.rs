@@ -10,6 +10,7 @@ use super::mongodb::MongodbSettings;
 use super::nats::NatsSettings;
 use super::stdout::StdoutSettings;
 use crate::namespace::Namespace;
+use crate::rules::TextTemplate;
 
 /// Where events go: one kind of sink and its settings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -66,6 +67,20 @@ impl SinkSettings {
             Self::File(_) => "file",
             Self::Mongodb(_) => "mongodb",
             Self::Nats(_) => "nats",
+        }
+    }
+
+    /// Checks a topic or subject that a rule gives for its events in this sink.
+    ///
+    /// # Errors
+    /// What is wrong, and the way out.
+    pub fn check_address(&self, template: &TextTemplate) -> Result<(), (String, String)> {
+        match self {
+            Self::Nats(settings) => settings.check_address(template),
+            Self::Stdout(_) | Self::File(_) | Self::Mongodb(_) => Err((
+                format!("a {} sink has neither topics nor subjects", self.kind()),
+                "name the sink alone: in a mapping, leave out what stands after the colon".to_owned(),
+            )),
         }
     }
 

@@ -89,6 +89,14 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// A place in a file, kept for a finding that can only be made when the file is no longer at hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    file: String,
+    span: Span,
+    excerpt: Option<String>,
+}
+
 /// All findings of a set of files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -101,6 +109,27 @@ impl Diagnostics {
     pub fn of<'d>(&'d mut self, file: &'d SourceFile) -> FileDiagnostics<'d> {
         let error_count = self.count(Severity::Error);
         FileDiagnostics { file, lines: Vec::new(), error_count, all: self }
+    }
+
+    /// Adds an error at a place that was kept.
+    pub fn error_at(&mut self, place: &Place, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
+        self.add(Severity::Error, place.clone(), code, message.into())
+    }
+
+    fn add(&mut self, severity: Severity, place: Place, code: &'static str, message: String) -> &mut Diagnostic {
+        let Place { file, span, excerpt } = place;
+        self.list.push(Diagnostic {
+            severity,
+            file,
+            line: span.line.max(1),
+            column: span.column.max(1),
+            length: span.length.max(1),
+            code,
+            message,
+            help: None,
+            excerpt,
+        });
+        self.list.last_mut().expect("one was pushed just now")
     }
 
     /// Adds one.
@@ -186,24 +215,20 @@ impl<'d> FileDiagnostics<'d> {
         self.add(Severity::Warning, span, code, message.into())
     }
 
-    fn add(&mut self, severity: Severity, span: Span, code: &'static str, message: String) -> &mut Diagnostic {
+    /// A place in the file, for a finding that is made later.
+    pub fn place(&mut self, span: Span) -> Place {
         if self.lines.is_empty() {
             self.lines = super::lines(&self.file.text);
         }
         let line = self.lines.get(span.line.saturating_sub(1)).copied();
+        let excerpt = line.filter(|line| !line.trim().is_empty()).map(covered);
+        Place { file: self.file.name.clone(), span, excerpt }
+    }
+
+    fn add(&mut self, severity: Severity, span: Span, code: &'static str, message: String) -> &mut Diagnostic {
         self.error_count += usize::from(severity == Severity::Error);
-        self.all.list.push(Diagnostic {
-            severity,
-            file: self.file.name.clone(),
-            line: span.line.max(1),
-            column: span.column.max(1),
-            length: span.length.max(1),
-            code,
-            message,
-            help: None,
-            excerpt: line.filter(|line| !line.trim().is_empty()).map(covered),
-        });
-        self.all.list.last_mut().expect("one was pushed just now")
+        let place = self.place(span);
+        self.all.add(severity, place, code, message)
     }
 }
 

@@ -9,7 +9,7 @@ mod hint;
 mod scalar;
 
 pub use build::read;
-pub use diagnostic::{Diagnostic, Diagnostics, FileDiagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, FileDiagnostics, Place, Severity};
 pub use hint::{did_you_mean, nearest};
 
 /// A file that is read: its name as messages show it, and its text.

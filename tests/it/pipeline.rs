@@ -24,15 +24,15 @@ use crate::simulated::{
 };
 
 /// A pipeline's surroundings.
-struct Stage {
-    log: Arc<Log>,
-    durable: Arc<Durable>,
-    letters: Arc<Letters>,
+pub struct Stage {
+    pub log: Arc<Log>,
+    pub durable: Arc<Durable>,
+    pub letters: Arc<Letters>,
     store: Arc<SimulatedStore>,
-    metrics: Arc<Metrics>,
+    pub metrics: Arc<Metrics>,
     status: Arc<Status>,
     opened: Arc<Mutex<Vec<Start>>>,
-    stop: StopSignal,
+    pub stop: StopSignal,
 }
 
 impl Stage {
@@ -54,7 +54,7 @@ impl Stage {
     }
 
     /// As many changes of orders, each of which makes two events.
-    fn with_orders(count: i32) -> Self {
+    pub fn with_orders(count: i32) -> Self {
         let stage = Self::new();
         stage.change_orders(count);
         stage
@@ -66,7 +66,7 @@ impl Stage {
         }
     }
 
-    fn pipeline(&self, script: impl FnMut(&[Arc<Event>]) -> Act + Send + 'static) -> Pipeline {
+    pub fn pipeline(&self, script: impl FnMut(&[Arc<Event>]) -> Act + Send + 'static) -> Pipeline {
         let mut source = LogSource::new(&self.log, 2);
         source.opened = self.opened.clone();
         let sink = Box::new(ScriptedSink::new(&self.durable, script)) as Box<dyn Sink>;
@@ -86,12 +86,12 @@ impl Stage {
         }
     }
 
-    fn run(&self, pipeline: Pipeline) -> JoinHandle<Result<RunReport, PipelineError>> {
+    pub fn run(&self, pipeline: Pipeline) -> JoinHandle<Result<RunReport, PipelineError>> {
         tokio::spawn(pipeline.run(self.stop.clone()))
     }
 
     /// How many changes, from the first, the saved position is after.
-    fn saved(&self) -> Option<usize> {
+    pub fn saved(&self) -> Option<usize> {
         self.store.store.saved().map(|checkpoint| changes_before(&checkpoint.position))
     }
 
@@ -103,7 +103,7 @@ impl Stage {
         }
     }
 
-    async fn until_saved(&self, count: usize) {
+    pub async fn until_saved(&self, count: usize) {
         self.until("the position is saved", || self.saved() == Some(count)).await;
     }
 

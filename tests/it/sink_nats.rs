@@ -1,5 +1,8 @@
 //! The NATS sink beyond the contract: what a message looks like, and streams that do not fit.
 
+use std::sync::Arc;
+
+use changeling::event::{Address, AddressPart, Destination, Event};
 use changeling::failure::Disposition;
 use changeling::secret::Secret;
 use changeling::sink::{self, Envelope, EnvelopeSettings, SinkSettings};
@@ -39,6 +42,27 @@ async fn a_message_is_a_cloud_event_with_its_id_for_de_duplication() {
     let payload: Value = serde_json::from_slice(&message.payload).expect("JSON");
     assert_eq!((&payload["specversion"], &payload["type"]), (&json!("1.0"), &json!("com.example.OrderPaid")));
     assert_eq!(payload["id"], event(7, "").id.to_string());
+}
+
+#[tokio::test]
+async fn an_event_with_an_address_goes_to_that_subject_and_a_bad_one_is_rejected() {
+    let (url, _) = server().await;
+    let name = free_name("address");
+    let addressed = |number: u32, parts: Vec<AddressPart>| {
+        let to = [Destination { sink: "facts".into(), address: Some(Address { parts }) }];
+        Arc::new(Event { to: Some(to.into()), ..event(number, "customer 1") })
+    };
+    let text = |text: &str| AddressPart::Text(text.to_owned());
+    let value = |text: &str| AddressPart::Value(text.to_owned());
+    let good = addressed(1, vec![text(&format!("{name}.paid.")), value("a.b *")]);
+    let bad = addressed(2, vec![text(&format!("{name}..")), value("a")]);
+    let mut sink = build(json!({"nats": settings(&url, &name)}), "");
+    sink.open().await.expect("opened");
+    let failure = sink.deliver(&[good, bad]).await.expect_err("one subject is none");
+    assert_eq!((failure.delivered, failure.error.disposition()), (1, Disposition::Reject), "{}", failure.error);
+    sink.deliver(&events(3..4)).await.expect("delivered");
+    let subjects: Vec<String> = messages(&url, &name).await.iter().map(|one| one.subject.to_string()).collect();
+    assert_eq!(subjects, [format!("{name}.paid.a_b__"), format!("{name}.orders.OrderPaid")]);
 }
 
 #[tokio::test]

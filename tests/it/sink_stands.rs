@@ -39,6 +39,7 @@ pub fn event(number: u32, key: &str) -> Event {
         evidence: Evidence::Exact,
         transaction: None,
         rule_set: None,
+        to: None,
         data: rawdoc! { "number": i64::from(number), "secret": "a value of a document" },
     }
 }

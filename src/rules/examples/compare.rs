@@ -167,6 +167,7 @@ mod tests {
             evidence: Evidence::Exact,
             transaction: None,
             rule_set: None,
+            to: None,
             data,
         }
     }

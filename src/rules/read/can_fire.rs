@@ -6,7 +6,7 @@ use crate::rules::{Query, Template, TextPart, TextTemplate};
 use crate::yaml::{FileDiagnostics, Span};
 
 use super::rule::ReadRule;
-use super::{codes, possible};
+use super::{codes, implies, possible};
 
 /// What a rule can be asked to fire on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,9 +150,7 @@ fn never_happens(is: ElementChange, occasion: Occasion) -> Option<(&'static str,
 
 /// True if every condition of one state stands in the other: where the other holds, the one does.
 fn is_part(one: &State, other: &State) -> bool {
-    let texts =
-        |State(all): &State| all.iter().map(|(path, matcher)| format!("{:?} {matcher:?}", path.steps)).collect();
-    let (one, other): (Vec<String>, Vec<String>) = (texts(one), texts(other));
+    let (one, other) = (implies::texts(one), implies::texts(other));
     one.iter().all(|text| other.contains(text))
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::rules::ast::{Destination, Each, Rule, State, When, Where};
+use crate::rules::ast::{Destination, Each, Rule, UnknownPolicy, When, Where};
 use crate::rules::examples::Example;
 use crate::rules::{Matcher, Template};
 use crate::yaml::{Diagnostics, SourceFile, Span, did_you_mean};
 
 use super::rule::ReadRule;
-use super::{ReadFile, can_fire, codes};
+use super::{ReadFile, can_fire, codes, implies};
 
 /// Every check that needs whole rules.
 pub(super) fn all(files: &[SourceFile], read: &mut [ReadFile], diagnostics: &mut Diagnostics) {
@@ -26,8 +26,9 @@ pub(super) fn all(files: &[SourceFile], read: &mut [ReadFile], diagnostics: &mut
     duplicate_ids(files, read, diagnostics);
     absorbed(files, read, diagnostics);
     different_shapes(files, read, diagnostics);
-    indistinguishable(files, read, diagnostics);
-    tests(files, read, diagnostics);
+    let shadowed = shadowed(files, read, diagnostics);
+    indistinguishable(files, read, &shadowed, diagnostics);
+    tests(files, read, &shadowed, diagnostics);
 }
 
 fn every<'r>(files: &'r [SourceFile], read: &'r [ReadFile]) -> impl Iterator<Item = (&'r SourceFile, &'r ReadRule)> {
@@ -142,9 +143,10 @@ fn shape(template: &Template) -> BTreeSet<String> {
 }
 
 /// Two rules with the same conditions: nothing in a change says which of their events has happened.
-fn indistinguishable(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
+fn indistinguishable(files: &[SourceFile], read: &[ReadFile], shadowed: &HashSet<&str>, diagnostics: &mut Diagnostics) {
     let mut seen: HashMap<String, (&str, String)> = HashMap::new();
-    for (file, rule) in every(files, read).filter(|(_, rule)| rule.enabled) {
+    let fires = |rule: &ReadRule| rule.enabled && !shadowed.contains(&*rule.rule.id);
+    for (file, rule) in every(files, read).filter(|(_, rule)| fires(rule)) {
         let conditions = format!("{} {}", conditions(&rule.rule), deliberate(&rule.rule, file));
         let Some((first, first_place)) = seen.get(&conditions) else {
             seen.insert(conditions, (&rule.rule.id, place(file, rule.id_span)));
@@ -158,6 +160,36 @@ fn indistinguishable(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut 
     }
 }
 
+/// Rules of a group that match only where an earlier one of it does. Gives their ids.
+fn shadowed<'r>(files: &[SourceFile], read: &'r [ReadFile], diagnostics: &mut Diagnostics) -> HashSet<&'r str> {
+    let mut shadowed = HashSet::new();
+    for (file, read) in files.iter().zip(read) {
+        let mut notes = diagnostics.of(file);
+        let rules: Vec<&ReadRule> =
+            read.rules.iter().filter(|rule| rule.enabled && rule.rule.first_of.is_some()).collect();
+        for (index, read) in rules.iter().enumerate() {
+            let later = &read.rule;
+            let hides = |earlier: &&&ReadRule| {
+                let earlier = &earlier.rule;
+                // Where the earlier one can not be decided, a later one that assumes may still fire.
+                let may_assume = later.unknown == UnknownPolicy::Assume && earlier.unknown != UnknownPolicy::Assume;
+                earlier.first_of == later.first_of && !may_assume && implies::rule(later, earlier)
+            };
+            let Some(earlier) = rules[..index].iter().find(hides) else { continue };
+            shadowed.insert(&*later.id);
+            let (first, place) = (&earlier.rule.id, place(file, earlier.id_span));
+            let message = format!(
+                "the rule {} never fires: {first} ({place}), earlier in its group, matches wherever it does",
+                later.id
+            );
+            notes
+                .warning(read.event_span, codes::SHADOWED, message)
+                .help(format!("move it in front of {first}, or narrow the conditions of {first}"));
+        }
+    }
+    shadowed
+}
+
 /// Everything that decides whether a rule fires, in one order whatever the order in the file.
 fn conditions(rule: &Rule) -> String {
     let mut collections: Vec<_> =
@@ -166,7 +198,7 @@ fn conditions(rule: &Rule) -> String {
     collections.dedup();
     let when = rule.when.as_ref().map(when_text);
     let filter = rule.filter.as_ref().map(where_text);
-    let (enters, leaves) = (rule.enters.as_ref().map(state_text), rule.leaves.as_ref().map(state_text));
+    let (enters, leaves) = (rule.enters.as_ref().map(implies::texts), rule.leaves.as_ref().map(implies::texts));
     let (each, transaction) = (rule.each.as_ref().map(each_text), &rule.transaction);
     format!(
         "{collections:?} {:?} {:?} {when:?} {filter:?} {enters:?} {leaves:?} {each:?} {transaction:?}",
@@ -186,14 +218,8 @@ fn deliberate(rule: &Rule, file: &SourceFile) -> String {
 fn each_text(each: &Each) -> String {
     let mut key: Vec<_> = each.key.iter().map(|part| &part.steps).collect();
     key.sort();
-    let (when, filter) = (each.when.as_ref().map(when_text), each.filter.as_ref().map(state_text));
+    let (when, filter) = (each.when.as_ref().map(when_text), each.filter.as_ref().map(implies::texts));
     format!("{:?} {key:?} {:?} {when:?} {filter:?}", each.path.steps, each.is)
-}
-
-fn state_text(State(all): &State) -> Vec<String> {
-    let mut texts: Vec<_> = all.iter().map(|(path, matcher)| format!("{:?} {matcher:?}", path.steps)).collect();
-    texts.sort();
-    texts
 }
 
 fn when_text(when: &When) -> String {
@@ -223,7 +249,7 @@ fn where_text(filter: &Where) -> String {
 }
 
 /// Rules that no test expects, and tests that expect what no rule makes.
-fn tests(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
+fn tests(files: &[SourceFile], read: &[ReadFile], shadowed: &HashSet<&str>, diagnostics: &mut Diagnostics) {
     let own_rules = |file: &ReadFile| !file.events.is_empty();
     let all_events: BTreeSet<&str> = read.iter().flat_map(|file| file.events.iter().map(String::as_str)).collect();
     for (file, read_file) in files.iter().zip(read) {
@@ -231,7 +257,7 @@ fn tests(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics)
         let others = read.iter().filter(|other| !own_rules(other)).flat_map(|other| &other.examples);
         let covered = Covered::new(read_file.examples.iter().chain(others).map(|read| &read.example));
         for rule in read_file.rules.iter().filter(|rule| rule.enabled && rule.can_fire) {
-            if !read_file.has_broken_tests && !covered.holds(&rule.rule) {
+            if !read_file.has_broken_tests && !covered.holds(&rule.rule) && !shadowed.contains(&*rule.rule.id) {
                 notes
                     .warning(
                         rule.event_span,
@@ -247,7 +273,16 @@ fn tests(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics)
         };
         for example in &read_file.examples {
             for (expected, span) in example.example.expected.iter().zip(&example.event_spans) {
-                if !events.contains(&expected.event.as_str()) {
+                let makes = |rule: &&ReadRule| *rule.rule.event == *expected.event;
+                let makers = || read.iter().flat_map(|file| &file.rules).filter(makes);
+                if let Some(off) = makers().next()
+                    && makers().all(|rule| !rule.enabled)
+                {
+                    let message = format!("the rule {} is switched off, so that its event never comes", off.rule.id);
+                    notes
+                        .warning(*span, codes::UNKNOWN_EVENT, message)
+                        .help("expect no such event, or remove `enabled: false`");
+                } else if !events.contains(&expected.event.as_str()) {
                     let message =
                         format!("no rule {} makes the event {:?}", scope(own_rules(read_file)), expected.event);
                     let help = did_you_mean(&expected.event, events.iter().copied());

@@ -14,8 +14,6 @@ pub(super) const UNKNOWN_VERSION: &str = "R005";
 pub(super) const DUPLICATE_ID: &str = "R006";
 /// The name of an event or rule can not be used.
 pub(super) const BAD_NAME: &str = "R007";
-/// Part of the language, but not of this version of the program.
-pub(super) const NOT_SUPPORTED: &str = "R008";
 /// A word that is none of those allowed here.
 pub(super) const UNKNOWN_WORD: &str = "R009";
 /// A transition that is not known.

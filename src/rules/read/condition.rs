@@ -66,7 +66,7 @@ fn operators(reader: &mut Reader<'_>, span: Span, entries: &[Entry], around: boo
         1 => matchers.pop()?,
         _ => Matcher::All(matchers),
     };
-    if !possible::matcher_can_hold(&matcher) {
+    if !possible::matcher_can_hold(&matcher, reader.numbers) {
         reader
             .error(span, codes::CANNOT_HOLD, "no value fulfils all of these at once")
             .help("all operators of a mapping must hold together; use a list for alternatives");
@@ -113,6 +113,10 @@ fn not(matcher: Matcher) -> Matcher {
 
 fn unknown_operator(reader: &mut Reader<'_>, key: &str, span: Span) {
     let bare = key.trim_start_matches('$');
+    let may_be_type = bare != key && bare.chars().all(char::is_alphabetic);
+    if may_be_type && did_you_mean(bare, OPERATORS).is_none() && !matches!(bare, "nin" | "or") {
+        return literal::unknown_type(reader, key, span);
+    }
     let known = OPERATORS.iter().copied().chain([IGNORE_CASE]);
     let help = match bare {
         "nin" => Some("write {not: [...]}".to_owned()),

@@ -2,7 +2,7 @@
 
 use bson::{Bson, DateTime, Document};
 
-use crate::yaml::{Node, Span, Value, did_you_mean};
+use crate::yaml::{Entry, Node, Span, Value, did_you_mean};
 
 use super::codes;
 use super::reader::{Reader, one_of};
@@ -31,8 +31,18 @@ const EXTENDED: [(&str, &str); 16] = [
 pub(super) fn is_typed(node: &Node) -> bool {
     match node.as_map() {
         Some([entry]) if entry.key == "date" => entry.node.as_text().is_some_and(|text| date(text).is_some()),
-        Some(entries) => entries.iter().any(|entry| is_extended_key(&entry.key)),
+        Some(entries) => entries.iter().any(|entry| is_extended_key(&entry.key)) || is_reference(entries),
         None => false,
+    }
+}
+
+/// True for a DBRef, a plain document whose first keys begin with a dollar sign by convention (MongoDB manual, "Database
+/// References"). One that asks for a value of the change is none.
+fn is_reference(entries: &[Entry]) -> bool {
+    let is_plain = |entry: &Entry| !entry.node.as_text().is_some_and(|text| text.starts_with('$'));
+    match entries {
+        [collection, id, ..] if collection.key == "$ref" && id.key == "$id" => entries.iter().all(is_plain),
+        _ => false,
     }
 }
 
@@ -95,8 +105,10 @@ fn map(reader: &mut Reader<'_>, node: &Node) -> Option<Bson> {
     }
     let mut document = Document::new();
     let mut complete = true;
+    let is_reference = is_reference(entries);
     for entry in entries {
-        match (entry.key.starts_with('$'), value(reader, &entry.node)) {
+        let is_type = entry.key.starts_with('$') && !(is_reference && matches!(&*entry.key, "$ref" | "$id" | "$db"));
+        match (is_type, value(reader, &entry.node)) {
             (true, _) => {
                 unknown_type(reader, &entry.key, entry.key_span);
                 complete = false;
@@ -123,7 +135,7 @@ fn extended(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<Bson> {
     }
 }
 
-fn unknown_type(reader: &mut Reader<'_>, key: &str, span: Span) {
+pub(super) fn unknown_type(reader: &mut Reader<'_>, key: &str, span: Span) {
     let names = EXTENDED.map(|(name, _)| name);
     let help = did_you_mean(key, names).unwrap_or_else(|| one_of(&names, "the types are"));
     reader.error(span, codes::BAD_LITERAL, format!("{key:?} is no type of Extended JSON")).help(help);

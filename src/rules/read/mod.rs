@@ -8,6 +8,7 @@ mod destination;
 mod each;
 mod example;
 mod filter;
+mod implies;
 mod literal;
 mod operations;
 mod possible;
@@ -18,7 +19,9 @@ mod template;
 mod transaction;
 mod when;
 
-use crate::yaml::{self, Diagnostics, Node, SourceFile, Value};
+use std::sync::Arc;
+
+use crate::yaml::{self, Diagnostics, Node, Place, SourceFile, Value};
 
 use super::ast;
 use super::examples::Example;
@@ -36,8 +39,23 @@ pub struct Reading {
     pub rules: Vec<ast::Rule>,
     /// The tests without errors.
     pub examples: Vec<Example>,
+    /// The sinks that rules name, for who knows which sinks there are.
+    pub named_sinks: Vec<NamedSink>,
     /// Everything there is to say, sorted by place.
     pub diagnostics: Diagnostics,
+}
+
+/// A sink that a rule names.
+#[derive(Clone, Debug)]
+pub struct NamedSink {
+    /// The id of the rule.
+    pub rule: Arc<str>,
+    /// The sink, and the topic or subject there.
+    pub destination: ast::Destination,
+    /// Where the name stands.
+    pub sink_place: Place,
+    /// Where the topic or subject stands.
+    pub address_place: Place,
 }
 
 /// The rules and tests of one file.
@@ -59,8 +77,9 @@ pub fn read(files: &[SourceFile]) -> Reading {
         read_files.push(read_file(file, &mut diagnostics));
     }
     check::all(files, &mut read_files, &mut diagnostics);
+    let named_sinks = named_sinks(files, &read_files, &mut diagnostics);
     diagnostics.sort();
-    let mut reading = Reading { diagnostics, ..Reading::default() };
+    let mut reading = Reading { diagnostics, named_sinks, ..Reading::default() };
     let enabled_count = |file: &ReadFile| file.rules.iter().filter(|rule| rule.enabled).count();
     let all_count: usize = read_files.iter().map(enabled_count).sum();
     for file in read_files {
@@ -72,6 +91,22 @@ pub fn read(files: &[SourceFile]) -> Reading {
         reading.examples.extend(file.examples.into_iter().map(|read| Example { rules: rules.clone(), ..read.example }));
     }
     reading
+}
+
+fn named_sinks(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) -> Vec<NamedSink> {
+    let mut named = Vec::new();
+    for (file, read) in files.iter().zip(read) {
+        let mut notes = diagnostics.of(file);
+        for rule in &read.rules {
+            named.extend(rule.destinations.iter().map(|one| NamedSink {
+                rule: rule.rule.id.clone(),
+                destination: one.destination.clone(),
+                sink_place: notes.place(one.sink_span),
+                address_place: notes.place(one.address_span),
+            }));
+        }
+    }
+    named
 }
 
 fn read_file(file: &SourceFile, diagnostics: &mut Diagnostics) -> ReadFile {
@@ -109,6 +144,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node, read: &mut ReadFile) {
         version(reader, node);
     }
     let defaults = root.get("defaults").map_or_else(Defaults::default, |node| rule::defaults(reader, node));
+    reader.numbers = defaults.numbers;
     if root.get("rules").is_none() && root.get("tests").is_none() {
         reader
             .error(root.span, codes::MISSING_KEY, "the file has neither `rules` nor `tests`")

@@ -8,9 +8,9 @@ use crate::rules::text::raw;
 use crate::rules::{Comparison, FieldPath, Matcher};
 
 /// False if surely no value (nor a missing one) matches.
-pub(super) fn matcher_can_hold(matcher: &Matcher) -> bool {
+pub(super) fn matcher_can_hold(matcher: &Matcher, numbers: Numbers) -> bool {
     let Matcher::All(all) = matcher else { return true };
-    if values(matcher).is_some_and(|values| values.is_empty()) {
+    if values(matcher, numbers).is_some_and(|values| values.is_empty()) {
         return false;
     }
     let must_be_missing = all.iter().any(|one| matches!(one, Matcher::Exists(false)));
@@ -39,10 +39,12 @@ pub(super) fn holds_for_missing(matcher: &Matcher) -> bool {
 }
 
 /// False if surely no change makes this transition.
-pub(super) fn transition_can_hold(transition: &Transition) -> bool {
+pub(super) fn transition_can_hold(transition: &Transition, numbers: Numbers) -> bool {
     let Transition::Becomes { from: Some(from), to: Some(to) } = transition else { return true };
-    match (values(from), values(to)) {
-        (Some(from), Some(to)) => !matches!((from.as_slice(), to.as_slice()), ([from], [to]) if same(from, to)),
+    match (values(from, numbers), values(to, numbers)) {
+        (Some(from), Some(to)) => {
+            !matches!((from.as_slice(), to.as_slice()), ([from], [to]) if same(from, to, numbers))
+        }
         _ => !(only_missing(from) && only_missing(to)),
     }
 }
@@ -100,14 +102,14 @@ pub(super) fn still_paths(when: &When) -> Vec<&FieldPath> {
 }
 
 /// The values that can match, where they can be counted.
-fn values(matcher: &Matcher) -> Option<Vec<Bson>> {
+fn values(matcher: &Matcher, numbers: Numbers) -> Option<Vec<Bson>> {
     match matcher {
         Matcher::Equals(value) => Some(vec![value.clone()]),
         Matcher::OneOf(any) => {
             let mut union: Vec<Bson> = Vec::new();
             for one in any {
-                for value in values(one)? {
-                    if !union.iter().any(|known| same(known, &value)) {
+                for value in values(one, numbers)? {
+                    if !union.iter().any(|known| same(known, &value, numbers)) {
                         union.push(value);
                     }
                 }
@@ -115,16 +117,16 @@ fn values(matcher: &Matcher) -> Option<Vec<Bson>> {
             Some(union)
         }
         Matcher::All(all) => {
-            let mut sets = all.iter().filter_map(values);
+            let mut sets = all.iter().filter_map(|one| values(one, numbers));
             let mut left = sets.next()?;
             for set in sets {
-                left.retain(|value| set.iter().any(|other| same(value, other)));
+                left.retain(|value| set.iter().any(|other| same(value, other, numbers)));
             }
             for excluded in all.iter().filter_map(|one| match one {
-                Matcher::Not(inner) => values(inner),
+                Matcher::Not(inner) => values(inner, numbers),
                 _ => None,
             }) {
-                left.retain(|value| !excluded.iter().any(|other| same(value, other)));
+                left.retain(|value| !excluded.iter().any(|other| same(value, other, numbers)));
             }
             left.retain(|value| all.iter().all(|one| number_fits(value, one)));
             Some(left)
@@ -141,8 +143,8 @@ fn only_missing(matcher: &Matcher) -> bool {
     }
 }
 
-fn same(a: &Bson, b: &Bson) -> bool {
-    equal(raw(a).as_raw_bson_ref(), raw(b).as_raw_bson_ref(), Numbers::ByValue)
+fn same(a: &Bson, b: &Bson, numbers: Numbers) -> bool {
+    equal(raw(a).as_raw_bson_ref(), raw(b).as_raw_bson_ref(), numbers)
 }
 
 /// The number, where it has an exact double. Decimals and large whole numbers are left alone: a missed contradiction is
@@ -210,7 +212,7 @@ mod tests {
             vec![Matcher::Exists(false), equals(1)],
         ];
         for all in impossible {
-            assert!(!matcher_can_hold(&Matcher::All(all.clone())), "{all:?}");
+            assert!(!matcher_can_hold(&Matcher::All(all.clone()), Numbers::ByValue), "{all:?}");
         }
         let possible = [
             vec![compare(GreaterOrEqual, 5.0), compare(LessOrEqual, 5.0)],
@@ -220,7 +222,7 @@ mod tests {
             vec![equals(1), Matcher::Equals(Bson::Decimal128("1.0".parse().unwrap()))],
         ];
         for all in possible {
-            assert!(matcher_can_hold(&Matcher::All(all.clone())), "{all:?}");
+            assert!(matcher_can_hold(&Matcher::All(all.clone()), Numbers::ByValue), "{all:?}");
         }
     }
 
@@ -228,10 +230,17 @@ mod tests {
     fn a_value_does_not_become_itself() {
         let becomes = |from, to| Transition::Becomes { from: Some(from), to: Some(to) };
         let both = || Matcher::OneOf(vec![equals(1), equals(2)]);
-        assert!(!transition_can_hold(&becomes(equals(1), equals(1))));
-        assert!(!transition_can_hold(&becomes(Matcher::OneOf(vec![equals(1), equals(1)]), equals(1))));
-        assert!(!transition_can_hold(&becomes(Matcher::Exists(false), Matcher::Exists(false))));
-        assert!(transition_can_hold(&becomes(both(), both())));
-        assert!(transition_can_hold(&becomes(equals(1), equals(2))));
+        assert!(!transition_can_hold(&becomes(equals(1), equals(1)), Numbers::ByValue));
+        assert!(!transition_can_hold(
+            &becomes(Matcher::OneOf(vec![equals(1), equals(1)]), equals(1)),
+            Numbers::ByValue
+        ));
+        assert!(!transition_can_hold(&becomes(Matcher::Exists(false), Matcher::Exists(false)), Numbers::ByValue));
+        assert!(transition_can_hold(&becomes(both(), both()), Numbers::ByValue));
+        assert!(transition_can_hold(&becomes(equals(1), equals(2)), Numbers::ByValue));
+        let one = || Matcher::Equals(Bson::Double(1.0));
+        assert!(!transition_can_hold(&becomes(equals(1), one()), Numbers::ByValue));
+        assert!(transition_can_hold(&becomes(equals(1), one()), Numbers::Strict));
+        assert!(!matcher_can_hold(&Matcher::All(vec![equals(1), one()]), Numbers::Strict));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::rules::ast::Numbers;
 use crate::rules::{LanguageError, Query, TextTemplate};
 use crate::yaml::{Diagnostic, Entry, FileDiagnostics, Node, Span, Value, did_you_mean};
 
@@ -11,6 +12,8 @@ use super::transaction::{self, Alias};
 /// Reads one file: every method that can fail adds a finding and answers `None`.
 pub(super) struct Reader<'d> {
     notes: FileDiagnostics<'d>,
+    /// How numbers are compared in this file.
+    pub(super) numbers: Numbers,
     /// The roots that queries may start from here.
     pub(super) scope: Scope,
 }
@@ -29,7 +32,7 @@ pub(super) enum Scope {
 
 impl<'d> Reader<'d> {
     pub(super) fn new(notes: FileDiagnostics<'d>) -> Self {
-        Self { notes, scope: Scope::default() }
+        Self { notes, numbers: Numbers::default(), scope: Scope::default() }
     }
 
     pub(super) fn error(&mut self, span: Span, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {

@@ -37,8 +37,6 @@ pub(super) const KEYS: &[&str] = &[
     "unknown",
     "evidence",
 ];
-/// Keys of the language that this version refuses, with what to do instead.
-const NOT_YET: &[(&str, &str)] = &[("to", "every sink gets every event")];
 /// Keys that say which rule it is: they can not be shared by all rules of a file.
 pub(super) const OWN_KEYS: [&str; 4] = ["event", "id", "transaction", "absorbs"];
 /// Keys that speak of one change: they have no meaning beside `transaction`, and as defaults they do not reach such a rule.
@@ -87,7 +85,8 @@ impl ReadRule {
 #[derive(Default)]
 pub(super) struct Defaults<'n> {
     entries: Vec<&'n Entry>,
-    numbers: Numbers,
+    /// How numbers are compared in the whole file.
+    pub(super) numbers: Numbers,
 }
 
 /// Reads `defaults`.
@@ -104,12 +103,10 @@ pub(super) fn defaults<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Defaults<
                 .help("it says which rule it is: write it in every rule");
         } else if key == "numbers" {
             defaults.numbers = numbers(reader, &entry.node);
-        } else if !is_refused(reader, entry) {
-            if known.contains(&key) {
-                defaults.entries.push(entry);
-            } else {
-                reader.unknown_key(entry, &known, "`defaults`");
-            }
+        } else if known.contains(&key) {
+            defaults.entries.push(entry);
+        } else {
+            reader.unknown_key(entry, &known, "`defaults`");
         }
     }
     defaults
@@ -124,15 +121,6 @@ fn numbers(reader: &mut Reader<'_>, node: &Node) -> Numbers {
             Numbers::ByValue
         }
     }
-}
-
-/// Refuses a key that is part of the language, but not of this version.
-fn is_refused(reader: &mut Reader<'_>, entry: &Entry) -> bool {
-    let Some((key, instead)) = NOT_YET.iter().find(|(key, _)| *key == entry.key) else { return false };
-    reader
-        .error(entry.key_span, codes::NOT_SUPPORTED, format!("this version does not support `{key}` yet"))
-        .help(*instead);
-    true
 }
 
 /// The keys of a rule, or of a member of a transaction, with the defaults that reach it.
@@ -156,11 +144,7 @@ impl<'n> Fields<'n> {
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>) -> Option<ReadRule> {
     let mark = reader.errors();
     let own = reader.map(node, "a rule")?;
-    for entry in own {
-        if !is_refused(reader, entry) && !KEYS.contains(&entry.key.as_str()) {
-            reader.unknown_key(entry, KEYS, "a rule");
-        }
-    }
+    reader.known_keys(own, KEYS, "a rule");
     let all = Fields { own, defaults: &defaults.entries };
     let transaction = members(reader, &all);
     let of_transaction: Vec<&Entry> = match transaction {
@@ -326,9 +310,10 @@ fn name<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, key: &str) -> Option<&
         None
     };
     if let Some(problem) = problem {
-        reader
-            .error(node.span, codes::BAD_NAME, format!("`{key}` {problem}"))
-            .help("write one word, for example OrderPaid or shop.order.paid");
+        reader.error(node.span, codes::BAD_NAME, format!("`{key}` {problem}")).help(match key {
+            "first_of" => "write one word, for example closing",
+            _ => "write one word, for example OrderPaid or shop.order.paid",
+        });
         return None;
     }
     Some(text)

@@ -113,6 +113,10 @@ fn transitions(reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Vec<T
             becomes(reader, node, None, Some(node))
         }
         Value::Map(entries) if !literal::is_typed(node) && !entries.is_empty() => {
+            // A type or an operator of MongoDB, and no transition: the reading of values says what is wrong with it.
+            if entries.iter().any(|entry| entry.key.starts_with('$')) || literal::is_bad_date(reader, node) {
+                return condition::read(reader, node).and(None);
+            }
             if entries.iter().any(|entry| KEYS.contains(&entry.key.as_str())) || !condition::has_operators(entries) {
                 return of_map(reader, node, entries);
             }
@@ -143,7 +147,7 @@ fn becomes(reader: &mut Reader<'_>, place: &Node, from: Option<&Node>, to: Optio
         return None;
     }
     let transition = Transition::Becomes { from: from.flatten(), to: to.flatten() };
-    if !possible::transition_can_hold(&transition) {
+    if !possible::transition_can_hold(&transition, reader.numbers) {
         reader
             .error(place.span, codes::CANNOT_HOLD, "a value does not change from itself to itself")
             .help("a transition implies that the value differs; use `where` to ask for a state");

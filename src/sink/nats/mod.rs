@@ -82,7 +82,13 @@ impl NatsSink {
         let mut payload = Vec::with_capacity(512);
         write_event(&mut payload, event, &self.envelope, self.settings.json)
             .map_err(|error| error.rejected_by(&self.name))?;
-        let subject = self.subject.subject_of(event, &self.envelope);
+        let subject = match event.address_at(&self.name) {
+            Some(address) => subject::subject_of_address(address).map_err(|reason| {
+                let reason = format!("the subject that its rule gives can not be used: {reason}");
+                self.error(Fault::Rejecting { reason })
+            })?,
+            None => self.subject.subject_of(event, &self.envelope),
+        };
         if subject.len() > SUBJECT_BYTES_MAX {
             let reason = format!("its subject is longer than {SUBJECT_BYTES_MAX} bytes");
             return Err(self.error(Fault::Rejecting { reason }));

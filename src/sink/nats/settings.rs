@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::super::pattern::Pattern;
 use super::super::settings::JsonFormat;
-use super::subject::SubjectPattern;
+use super::subject::{SubjectPattern, have_common_subjects, subjects_of_template};
 use crate::quantity::{ByteCount, Period};
+use crate::rules::TextTemplate;
 use crate::secret::Secret;
 
 /// One message per event in a JetStream stream, with the event's id as `Nats-Msg-Id`, so that the server drops repeats.
@@ -71,6 +72,27 @@ impl NatsSettings {
                 "write it like \"events.{type}\" or \"shop.{collection}.{type}\"",
             )
         })
+    }
+}
+
+impl NatsSettings {
+    /// Checks a subject that a rule gives.
+    ///
+    /// # Errors
+    /// What is wrong, and the way out.
+    pub(in crate::sink) fn check_address(&self, template: &TextTemplate) -> Result<(), (String, String)> {
+        let subjects = subjects_of_template(template).map_err(|reason| {
+            (format!("this is no subject: {reason}"), "write it like \"shop.{$.key._id}\"".to_owned())
+        })?;
+        let StreamSettings { name, subjects: taken, .. } = &self.stream;
+        let own = SubjectPattern::new(&self.subject).map(|pattern| vec![pattern.subjects()]).unwrap_or_default();
+        let taken = if taken.is_empty() { &own } else { taken };
+        if taken.iter().any(|taken| have_common_subjects(taken, &subjects)) {
+            return Ok(());
+        }
+        let reason =
+            format!("the stream {name} of this sink takes no subject like {subjects}: only {}", taken.join(", "));
+        Err((reason, format!("add {subjects:?} to its `stream.subjects` in the configuration, or begin like those")))
     }
 }
 

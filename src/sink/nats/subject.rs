@@ -2,7 +2,8 @@
 
 use super::super::envelope::Envelope;
 use super::super::pattern::{Field, Part, Pattern};
-use crate::event::Event;
+use crate::event::{Address, AddressPart, Event};
+use crate::rules::{TextPart, TextTemplate};
 
 /// A longer subject is refused: servers read a line of 4 KiB with everything that stands before the message.
 pub(super) const SUBJECT_BYTES_MAX: usize = 2_048;
@@ -19,21 +20,8 @@ impl SubjectPattern {
     /// # Errors
     /// A sentence that says what is wrong.
     pub(super) fn new(pattern: &Pattern) -> Result<Self, &'static str> {
-        let tokens = tokens(pattern);
-        if tokens.iter().any(Token::is_empty) {
-            return Err("it has an empty token: a dot at its beginning, at its end or beside another dot");
-        }
-        let plain = pattern.parts().iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text),
-            Part::Field(_) => None,
-        });
-        if plain.flat_map(|text| text.chars()).any(|character| character != '.' && !is_fit(character)) {
-            return Err("it holds a space, \"*\" or \">\"");
-        }
-        match tokens.first() {
-            Some(Token { text, has_field: false }) if !text.starts_with('$') => Ok(Self { pattern: pattern.clone() }),
-            _ => Err("it does not begin with plain text and a dot, such as \"events.\""),
-        }
+        check(pieces(pattern))?;
+        Ok(Self { pattern: pattern.clone() })
     }
 
     /// The subject of an event.
@@ -54,11 +42,71 @@ impl SubjectPattern {
 
     /// The subjects that the pattern can give, as a subject with a wildcard: what a stream for it takes.
     pub(super) fn subjects(&self) -> String {
-        let tokens = tokens(&self.pattern);
-        let plain: Vec<&str> =
-            tokens.iter().take_while(|token| !token.has_field).map(|token| token.text.as_str()).collect();
-        if plain.len() == tokens.len() { plain.join(".") } else { format!("{}.>", plain.join(".")) }
+        wildcard(pieces(&self.pattern))
     }
+}
+
+/// The subjects that the template of a rule can give, as a subject with a wildcard.
+///
+/// # Errors
+/// A sentence that says what of it is not fit for a subject.
+pub(super) fn subjects_of_template(template: &TextTemplate) -> Result<String, &'static str> {
+    let pieces = || {
+        template.parts.iter().map(|part| match part {
+            TextPart::Text(text) => Some(text.as_str()),
+            TextPart::Query(_) => None,
+        })
+    };
+    check(pieces())?;
+    Ok(wildcard(pieces()))
+}
+
+/// The subject that a rule gave to an event.
+///
+/// # Errors
+/// A sentence that says what of the rule's text is not fit for a subject.
+pub(super) fn subject_of_address(address: &Address) -> Result<String, &'static str> {
+    check(address.parts.iter().map(|part| match part {
+        AddressPart::Text(text) => Some(text.as_str()),
+        AddressPart::Value(_) => None,
+    }))?;
+    let mut subject = String::with_capacity(64);
+    for part in &address.parts {
+        match part {
+            AddressPart::Text(text) => subject.push_str(text),
+            AddressPart::Value(value) => push_value(&mut subject, value, false),
+        }
+    }
+    Ok(subject)
+}
+
+/// The pieces of a subject: plain text, and nothing where a value is filled in.
+fn pieces(pattern: &Pattern) -> impl Iterator<Item = Option<&str>> {
+    pattern.parts().iter().map(|part| match part {
+        Part::Text(text) => Some(text.as_str()),
+        Part::Field(_) => None,
+    })
+}
+
+fn check<'p>(pieces: impl Iterator<Item = Option<&'p str>>) -> Result<(), &'static str> {
+    let tokens = tokens(pieces);
+    if tokens.iter().any(Token::is_empty) {
+        return Err("it has an empty token: a dot at its beginning, at its end or beside another dot");
+    }
+    if tokens.iter().flat_map(|token| token.text.chars()).any(|character| !is_fit(character)) {
+        return Err("it holds a space, \"*\" or \">\"");
+    }
+    match tokens.first() {
+        Some(Token { text, has_field: false }) if !text.starts_with('$') => Ok(()),
+        _ => Err("it does not begin with plain text and a dot, such as \"events.\""),
+    }
+}
+
+fn wildcard<'p>(pieces: impl Iterator<Item = Option<&'p str>>) -> String {
+    let tokens = tokens(pieces);
+    let plain: Vec<&str> =
+        tokens.iter().take_while(|token| !token.has_field).map(|token| token.text.as_str()).collect();
+    if plain.len() == tokens.len() { plain.join(".") } else { format!("{}.>", plain.join(".")) }
 }
 
 #[derive(Default)]
@@ -73,24 +121,21 @@ impl Token {
     }
 }
 
-fn tokens(pattern: &Pattern) -> Vec<Token> {
+fn tokens<'p>(pieces: impl Iterator<Item = Option<&'p str>>) -> Vec<Token> {
     let mut tokens = vec![Token::default()];
-    for part in pattern.parts() {
-        match part {
-            Part::Text(text) => {
-                for (place, piece) in text.split('.').enumerate() {
-                    if place > 0 {
-                        tokens.push(Token::default());
-                    }
-                    if let Some(token) = tokens.last_mut() {
-                        token.text.push_str(piece);
-                    }
-                }
+    for piece in pieces {
+        let Some(text) = piece else {
+            if let Some(token) = tokens.last_mut() {
+                token.has_field = true;
             }
-            Part::Field(_) => {
-                if let Some(token) = tokens.last_mut() {
-                    token.has_field = true;
-                }
+            continue;
+        };
+        for (place, piece) in text.split('.').enumerate() {
+            if place > 0 {
+                tokens.push(Token::default());
+            }
+            if let Some(token) = tokens.last_mut() {
+                token.text.push_str(piece);
             }
         }
     }
@@ -179,6 +224,21 @@ mod tests {
         event.partition_key = String::new();
         let subject = |text: &str| pattern(text).expect("good").subject_of(&event, &envelope);
         assert_eq!(subject("shop.{event}.{key}"), "shop._.Order._.Paid._._");
+    }
+
+    #[test]
+    fn the_subject_of_a_rule_keeps_its_dots_and_no_dot_of_a_value() {
+        let address = |parts: Vec<AddressPart>| subject_of_address(&Address { parts });
+        let text = |text: &str| AddressPart::Text(text.to_owned());
+        let value = |text: &str| AddressPart::Value(text.to_owned());
+        assert_eq!(address(vec![text("shop."), value("a.b c"), text(".x")]).as_deref(), Ok("shop.a_b_c.x"));
+        assert_eq!(address(vec![text("shop."), value("")]).as_deref(), Ok("shop._"));
+        assert!(address(vec![value("shop"), text(".x")]).is_err());
+        let subjects = |text: &str| subjects_of_template(&TextTemplate::parse(text).expect("a template"));
+        assert_eq!(subjects("shop.{$.key._id}.x").as_deref(), Ok("shop.>"));
+        for wrong in ["{$.key._id}", "shop..{$.key._id}", "shop.*.x", "a b.{$.key._id}", "$SYS.{$.key._id}"] {
+            assert!(subjects(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
