@@ -30,7 +30,7 @@ use crate::http::{HttpError, HttpServer};
 use crate::metrics::Metrics;
 use crate::mongo_client::{self, ConnectError, Privileges};
 use crate::namespace::Namespace;
-use crate::pipeline::{LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
+use crate::pipeline::{CoverageLog, LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
 use crate::rules::RuleSet;
 use crate::sink::{self, Envelope, Sink, SinkError};
 use crate::source::{self, ChangeStreamSource, Finding, Grade, Source, SourceError};
@@ -122,14 +122,11 @@ impl App {
     pub async fn from_config(config: Config) -> Result<Self, AppError> {
         let http = HttpServer::bind(&config.http).await?;
         let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
-        Ok(Self {
-            config,
-            custom: Vec::new(),
-            http,
-            metrics,
-            status: Arc::new(Status::new()),
-            reload: ReloadRequest::new(),
-        })
+        let status = Arc::new(Status::new());
+        if config.coverage.is_on() {
+            status.keep_coverage(CoverageLog::new(config.coverage.has_values()));
+        }
+        Ok(Self { config, custom: Vec::new(), http, metrics, status, reload: ReloadRequest::new() })
     }
 
     /// Adds a sink of the program's own, beside those of the configuration.

@@ -4,6 +4,7 @@ mod account;
 mod check;
 mod comparison;
 mod completions;
+mod coverage;
 mod failure;
 mod findings;
 mod history;
@@ -51,6 +52,7 @@ enum Command {
     Test(test::Test),
     Record(record::Record),
     Replay(replay::Replay),
+    Coverage(coverage::Coverage),
     Query(query::Query),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -106,6 +108,7 @@ pub fn run() -> Result<Verdict, Failure> {
         Command::Test(command) => command.run(),
         Command::Record(command) => command.run(),
         Command::Replay(command) => command.run(),
+        Command::Coverage(command) => command.run(),
         Command::Query(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Completions(command) => command.run(),

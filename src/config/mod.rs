@@ -62,8 +62,8 @@ pub struct Config {
     /// Where goes what can not be delivered or understood. Absent: beside the checkpoint.
     #[serde(default)]
     pub dead_letters: Option<DeadLetterSettings>,
-    /// Whether to keep account of the changes that fired no rule, by collection and shape: `on` or `off`. It costs the reading of
-    /// every change of what is watched.
+    /// Whether to keep account of the changes that fired no rule, by collection and shape: `on`, `off`, or `paths` (without
+    /// transitions, which are values of documents). It costs the reading of every change of what is watched.
     #[serde(default)]
     pub coverage: CoverageSetting,
     /// How much is buffered, how long is waited, how failures are tried again.

@@ -1,4 +1,4 @@
-//! The small HTTP server for those who watch changeling: `/metrics`, `/healthz` and `/readyz`.
+//! The small HTTP server for those who watch changeling: `/metrics`, `/healthz`, `/readyz` and `/coverage`.
 //!
 //! It listens on loopback unless told otherwise, and answers nothing that could change anything.
 
@@ -97,6 +97,7 @@ fn router(shared: Shared) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
+        .route("/coverage", get(coverage))
         .with_state(shared)
 }
 
@@ -117,6 +118,19 @@ async fn healthy(State(shared): State<Shared>) -> Response {
 
 async fn ready(State(shared): State<Shared>) -> Response {
     answer("ready", &shared.status.readiness())
+}
+
+/// What the rules do not explain, or how to have it told.
+async fn coverage(State(shared): State<Shared>) -> Response {
+    const TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+    let log = shared.status.coverage().map(|log| log.to_json());
+    match log {
+        Some(log) => (TYPE, format!("{log:#}\n")).into_response(),
+        None => {
+            let help = serde_json::json!({"error": "no account is kept of it", "help": "set coverage: on in the configuration"});
+            (StatusCode::NOT_FOUND, TYPE, format!("{help}\n")).into_response()
+        }
+    }
 }
 
 /// 200, or 503 with the reasons; always as JSON, so that it can be read by people and by programs.

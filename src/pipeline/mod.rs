@@ -10,6 +10,7 @@
 
 mod backoff;
 mod begin;
+mod coverage_log;
 mod crew;
 mod dead_letter_writer;
 mod error;
@@ -34,6 +35,7 @@ mod translator;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use coverage_log::CoverageLog;
 pub use error::PipelineError;
 pub use rule_slot::{ExchangeError, Exchanged, RuleSlot};
 pub use settings::{PipelineSettings, RetrySettings};

@@ -175,6 +175,7 @@ impl Run {
             dead_letters: self.dead_letters.clone(),
             metrics: self.metrics.clone(),
             tally: Tally::new(self.metrics.clone()),
+            status: self.status.clone(),
             stop: self.stop.clone(),
             sequence: Sequence::default(),
             translation: Translation::new(bytes(self.settings.transaction_bytes_max.0)),

@@ -1,7 +1,9 @@
 //! How the pipeline is: what `/healthz` and `/readyz` answer.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::coverage_log::CoverageLog;
 
 /// An answer to a question about the pipeline, with what speaks against it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,7 @@ impl Verdict {
 #[derive(Debug, Default)]
 pub struct Status {
     parts: Mutex<BTreeMap<String, PartState>>,
+    coverage: OnceLock<Mutex<CoverageLog>>,
 }
 
 #[derive(Debug)]
@@ -34,6 +37,17 @@ impl Status {
     /// The status of a pipeline that has not started.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Keeps account from now on of what the rules do not explain.
+    pub fn keep_coverage(&self, log: CoverageLog) {
+        // A second wish changes nothing.
+        let _ = self.coverage.set(Mutex::new(log));
+    }
+
+    /// What the rules do not explain; nothing if no account is kept of it.
+    pub fn coverage(&self) -> Option<MutexGuard<'_, CoverageLog>> {
+        Some(self.coverage.get()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Healthy: no task has failed. Waiting for a server that is away is healthy; a restart would not help.
@@ -85,7 +99,7 @@ impl Status {
         Verdict { reasons: self.parts().iter().filter_map(|(part, state)| against(part, state)).collect() }
     }
 
-    fn parts(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, PartState>> {
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<String, PartState>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

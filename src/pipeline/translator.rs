@@ -10,6 +10,7 @@ use super::error::PipelineError;
 use super::progress::Progress;
 use super::queue::{Bounds, CloseOnDrop, HangUpOnDrop, Weigh};
 use super::reader::Read;
+use super::status::Status;
 use super::stop::StopSignal;
 use super::tally::Tally;
 use crate::change::{Batch, Change, DecodeError, Entry, Notice};
@@ -32,6 +33,7 @@ pub(super) struct Translator {
     pub(super) dead_letters: DeadLetterWriter,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tally: Tally,
+    pub(super) status: Arc<Status>,
     pub(super) stop: StopSignal,
     pub(super) sequence: Sequence,
     pub(super) translation: Translation,
@@ -143,6 +145,9 @@ impl Translator {
                     }
                     last_change_at_ms = Some(change.time().timestamp_millis());
                     let is_matched = self.translation.apply(rules, &change, &mut self.outcome);
+                    if let Some(mut coverage) = self.status.coverage() {
+                        coverage.note(rules, &change, is_matched, !self.outcome.undecided.is_empty());
+                    }
                     self.collect(Made::of_change(&change, batch, index)).await?;
                     self.tally.count(&change, is_matched);
                 }
@@ -199,6 +204,9 @@ impl Translator {
             self.progress.add_changes(self.tally.flush());
             self.hand_over().await;
             return Err(error);
+        }
+        if let Some(mut coverage) = self.status.coverage() {
+            coverage.note_fired(&self.outcome);
         }
         for undecided in &self.outcome.undecided {
             self.tally.count_undecided(undecided);

@@ -8,6 +8,7 @@ mod agreement;
 pub mod ast;
 mod check;
 mod condition;
+pub mod coverage;
 mod described;
 mod each;
 pub mod examples;

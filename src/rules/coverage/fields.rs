@@ -1,0 +1,169 @@
+//! Which fields look like enumerations, and which names of fields are no names but ids. Both are learnt from what comes, within
+//! bounds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use bson::RawBsonRef;
+
+/// A value that may be one of few.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Word {
+    /// A short text that looks like a name: `paid`, `in_transit`.
+    Text(String),
+    /// A boolean.
+    Flag(bool),
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => formatter.write_str(text),
+            Self::Flag(flag) => flag.fmt(formatter),
+        }
+    }
+}
+
+/// How many different values an enumeration has at most.
+const WORDS_MAX: usize = 12;
+/// How often each of them must have come on average: names of people are short words too, but each comes once or twice.
+const REPEATS_MIN: u64 = 3;
+/// The longest word, in bytes.
+const WORD_LENGTH_MAX: usize = 32;
+/// How many fields are followed.
+const FIELDS_MAX: usize = 2_000;
+/// How many names one document may have under one parent, over all documents, before they count as ids.
+const NAMES_MAX: usize = 64;
+/// How many parents are followed.
+const PARENTS_MAX: usize = 2_000;
+
+/// A field: database, collection, path.
+type Place = (String, String, String);
+
+/// The values of fields, as long as they may be enumerations.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    fields: HashMap<Place, Field>,
+}
+
+#[derive(Debug, Default)]
+struct Field {
+    /// Empty once it is known to be no enumeration.
+    words: BTreeMap<Word, u64>,
+    is_open: bool,
+}
+
+impl Fields {
+    /// Notes a value; gives its word if the field may be an enumeration.
+    pub(super) fn note(&mut self, database: &str, collection: &str, path: &str, value: RawBsonRef<'_>) -> Option<Word> {
+        let place = (database.to_owned(), collection.to_owned(), path.to_owned());
+        if self.fields.len() >= FIELDS_MAX && !self.fields.contains_key(&place) {
+            return None;
+        }
+        let field = self.fields.entry(place).or_default();
+        if field.is_open {
+            return None;
+        }
+        let word = match value {
+            RawBsonRef::String(text) if is_word(text) => Word::Text(text.to_owned()),
+            RawBsonRef::Boolean(flag) => Word::Flag(flag),
+            // Null says nothing for or against it.
+            RawBsonRef::Null => return None,
+            _ => {
+                field.close();
+                return None;
+            }
+        };
+        *field.words.entry(word.clone()).or_default() += 1;
+        if field.words.len() > WORDS_MAX {
+            field.close();
+            return None;
+        }
+        Some(word)
+    }
+
+    /// True if, after all that was noted, the field looks like an enumeration.
+    pub(super) fn is_enumeration(&self, database: &str, collection: &str, path: &str) -> bool {
+        let place = (database.to_owned(), collection.to_owned(), path.to_owned());
+        self.fields.get(&place).is_some_and(Field::is_enumeration)
+    }
+}
+
+impl Field {
+    fn close(&mut self) {
+        self.words.clear();
+        self.is_open = true;
+    }
+
+    fn is_enumeration(&self) -> bool {
+        let is_flag = self.words.keys().all(|word| matches!(word, Word::Flag(_)));
+        let repeats = self.words.values().sum::<u64>() / (self.words.len() as u64).max(1);
+        !self.is_open && !self.words.is_empty() && (is_flag || repeats >= REPEATS_MIN)
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | ' ');
+    !text.is_empty()
+        && text.len() <= WORD_LENGTH_MAX
+        && text.trim() == text
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(fits)
+        && !is_id_like(text)
+}
+
+/// True if a name is an index, or an id rather than a name: many digits, many hexadecimal digits, or very long.
+pub(super) fn is_id_like(name: &str) -> bool {
+    const NAME_LENGTH_MAX: usize = 64;
+    let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+    let digits_in_a_row = name.split(|character: char| !character.is_ascii_digit()).map(str::len).max().unwrap_or(0);
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    let is_hexadecimal = name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    is_number
+        || digits_in_a_row >= 5
+        || name.len() >= 8 && is_hexadecimal && digits >= 2
+        || name.len() > NAME_LENGTH_MAX
+        || name.contains('@')
+}
+
+/// The names of fields by what they stand under.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    parents: HashMap<Place, Parent>,
+}
+
+#[derive(Debug, Default)]
+struct Parent {
+    /// Empty once there are too many.
+    names: BTreeSet<String>,
+    is_open: bool,
+}
+
+impl Names {
+    /// Notes a name under a parent (empty for the document itself); true if there are too many names to be names. The document
+    /// itself may have as many as it likes: their number is bounded by that of the shapes.
+    pub(super) fn note(&mut self, database: &str, collection: &str, parent: &str, name: &str) -> bool {
+        if parent.is_empty() {
+            return false;
+        }
+        let place = (database.to_owned(), collection.to_owned(), parent.to_owned());
+        if self.parents.len() >= PARENTS_MAX && !self.parents.contains_key(&place) {
+            return false;
+        }
+        let parent = self.parents.entry(place).or_default();
+        if !parent.is_open {
+            parent.names.insert(name.to_owned());
+            if parent.names.len() > NAMES_MAX {
+                parent.names.clear();
+                parent.is_open = true;
+            }
+        }
+        parent.is_open
+    }
+
+    /// True if there are too many names under the parent.
+    pub(super) fn is_open(&self, database: &str, collection: &str, parent: &str) -> bool {
+        let place = (database.to_owned(), collection.to_owned(), parent.to_owned());
+        self.parents.get(&place).is_some_and(|parent| parent.is_open)
+    }
+}
