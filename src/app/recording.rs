@@ -54,7 +54,10 @@ pub async fn record(
         true => Images::All,
         false => Images::NeededAndLookedUp(config.rule_set.clone()),
     };
-    let mut history = History::of_database(config, recording.from, &images).await?;
+    let mut history = tokio::select! {
+        history = History::of_database(config, recording.from, &images) => history?,
+        () = stop.requested() => return Ok(Recorded::default()),
+    };
     if recording.period.is_some() {
         history = history.without_end();
     }
@@ -86,13 +89,23 @@ pub async fn record(
     Ok(Recorded { changes_count, byte_count })
 }
 
+/// Writes what is watched, and at most so many.
 fn write(writer: &mut TapeWriter<File>, batch: &Batch, most: u64, watched: &mut Watched) -> Result<(), TapeError> {
     let mut left = most;
-    writer.write(batch, |index| {
-        let keeps = left > 0 && watched.holds(batch, index);
-        left -= u64::from(keeps);
-        keeps
-    })?;
+    let beyond = (0..batch.len()).find(|index| {
+        let is_too_many = left == 0;
+        left = left.saturating_sub(u64::from(watched.holds(batch, *index)));
+        is_too_many
+    });
+    let mut part = batch.clone();
+    if beyond == Some(0) {
+        return Ok(());
+    }
+    if let Some(count) = beyond {
+        // It ends where its last change does, and says so.
+        part.split_off(count);
+    }
+    writer.write(&part, |index| watched.holds(&part, index))?;
     // Nothing was left to read: there is time to take care of what is there.
     if batch.is_empty() { writer.flush() } else { Ok(()) }
 }

@@ -60,7 +60,11 @@ impl ReadSummary {
             _ => write!(output, "{count} changes")?,
         }
         let rate = grouped(self.changes_per_second as u64);
-        writeln!(output, ", read in {:.1} s ({rate} per second)", self.seconds)
+        writeln!(output, ", read in {:.1} s ({rate} per second)", self.seconds)?;
+        match self.complete {
+            true => Ok(()),
+            false => writeln!(output, "{}", "not everything was read".yellow()),
+        }
     }
 }
 
@@ -81,7 +85,7 @@ pub fn print_origin(output: &mut impl Write, origin: &Origin, wants_look_ups: bo
         )?;
     }
     if wants_look_ups && origin.lacks_look_ups() {
-        let told = "a run looks up documents that the rules need and the log does not hold; here there are none, so that more is undecided";
+        let told = "a run looks up documents that the rules need and the log does not hold; here conditions on them are undecided, and data from them is missing";
         writeln!(output, "{} {told}", "note:".yellow())?;
     }
     Ok(())

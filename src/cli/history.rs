@@ -106,7 +106,12 @@ impl HistoryArguments {
     }
 
     /// Opens what is to be read; `rules` decide which collections of the database are read, if the configuration does not.
-    pub async fn open(&self, rules: RuleSet, images: impl FnOnce(&RuleSet) -> Images) -> Result<Opened, Failure> {
+    pub async fn open(
+        &self,
+        rules: RuleSet,
+        images: impl FnOnce(&RuleSet) -> Images,
+        stop: &StopSignal,
+    ) -> Result<Opened, Failure> {
         if let Some(path) = &self.tape {
             let (history, header) = History::of_tape(path).map_err(failure)?;
             return Ok(Opened { history, origin: Origin::Tape { path: path.clone(), header: Box::new(header) } });
@@ -115,7 +120,10 @@ impl HistoryArguments {
         let mut config = read_config(&self.config.path)?;
         let images = images(&rules);
         config.rule_set = Arc::new(rules);
-        let history = History::of_database(&config, from, &images).await.map_err(failure)?;
+        let history = tokio::select! {
+            history = History::of_database(&config, from, &images) => history.map_err(failure)?,
+            () = stop.requested() => return Err(Failure::Said { exit_code: 0 }),
+        };
         Ok(Opened { history, origin: Origin::Database })
     }
 }

@@ -81,12 +81,12 @@ impl Replay {
         let wants_look_ups = set.image_needs_of_all().after;
         let mut played = Played::new(set, self.samples.unwrap_or(0));
         let begun = Instant::now();
-        let (origin, ended) = history::block_on(async |stop| {
-            let opened = self.history.open(RuleSet::compile(rules), needed).await?;
+        let Ended { origin, result, is_whole } = history::block_on(async |stop| {
+            let opened = self.history.open(RuleSet::compile(rules), needed, stop).await?;
             let file = self.events.as_ref().map(|path| EventFile::create(path, &self.envelope(&opened.origin)));
             let mut file = file.transpose().map_err(|error| Failure::Unusable(Box::new(error)))?;
             self.print_origin(&opened.origin, wants_look_ups)?;
-            let (origin, mut ended) = read(opened, stop, |batch, bar| {
+            let mut ended = read(opened, stop, |batch, bar| {
                 let mut written = Ok::<(), SinkError>(());
                 played.apply(
                     batch,
@@ -103,13 +103,20 @@ impl Replay {
                 Ok(written?)
             })
             .await;
-            if let Some(file) = file {
-                ended = ended.and(file.finish().map_err(AppError::from));
-            }
-            Ok((origin, ended))
+            let mut written = Ok(());
+            played.finish(|event| {
+                if let Some(file) = &mut file
+                    && written.is_ok()
+                {
+                    written = file.write(&event);
+                }
+            });
+            let written = written.and_then(|()| file.map_or(Ok(()), EventFile::finish));
+            ended.result = ended.result.and(written.map_err(AppError::from));
+            Ok(ended)
         })?;
         let account = played.account();
-        let read = ReadSummary::new(&origin, account, begun.elapsed(), ended.is_ok());
+        let read = ReadSummary::new(&origin, account, begun.elapsed(), is_whole);
         if self.json {
             findings::print_json(&Report { read, found: AccountReport::new(account, self.show_values) })?;
         } else {
@@ -118,7 +125,7 @@ impl Replay {
             account::print(&mut output, account, self.show_values)?;
             output.flush()?;
         }
-        ended.map_err(history::failure)?;
+        result.map_err(history::failure)?;
         Ok(Verdict::Yes)
     }
 
@@ -133,8 +140,8 @@ impl Replay {
         let samples_max = self.samples.unwrap_or(DIFFERENCES_SHOWN);
         let mut comparison = Comparison::new(RuleSet::compile(old), RuleSet::compile(new), samples_max);
         let begun = Instant::now();
-        let (origin, ended) = history::block_on(async |stop| {
-            let opened = self.history.open(both, needed).await?;
+        let Ended { origin, result, is_whole } = history::block_on(async |stop| {
+            let opened = self.history.open(both, needed, stop).await?;
             self.print_origin(&opened.origin, wants_look_ups)?;
             Ok(read(opened, stop, |batch, bar| {
                 comparison.apply(batch);
@@ -144,7 +151,7 @@ impl Replay {
             .await)
         })?;
         comparison.finish();
-        let read = ReadSummary::new(&origin, comparison.accounts().1, begun.elapsed(), ended.is_ok());
+        let read = ReadSummary::new(&origin, comparison.accounts().1, begun.elapsed(), is_whole);
         if self.json {
             findings::print_json(&Report { read, found: ComparisonReport::new(&comparison, self.show_values) })?;
         } else {
@@ -153,7 +160,7 @@ impl Replay {
             comparison::print(&mut output, &comparison, self.show_values)?;
             output.flush()?;
         }
-        ended.map_err(history::failure)?;
+        result.map_err(history::failure)?;
         Ok(if comparison.is_same() { Verdict::Yes } else { Verdict::No })
     }
 
@@ -187,19 +194,28 @@ fn told(account: &Account) -> String {
     format!("{} changes, {} events", grouped(account.changes_count), grouped(account.events_count))
 }
 
-/// Reads everything; gives back what ended it, so that what was found can be told all the same.
+/// What ended a reading. What was found can be told all the same.
+pub struct Ended {
+    pub origin: Origin,
+    pub result: Result<(), AppError>,
+    /// Everything was read.
+    pub is_whole: bool,
+}
+
+/// Reads everything, or until it is stopped.
 pub async fn read(
     opened: Opened,
     stop: &StopSignal,
     mut take: impl FnMut(&Batch, &Bar) -> Result<(), AppError>,
-) -> (Origin, Result<(), AppError>) {
+) -> Ended {
     let Opened { history, origin } = opened;
     let bar = Bar::new(history.progress());
-    let ended = history
+    let result = history
         .read(stop, |batch| {
             take(batch, &bar)?;
             Ok(ControlFlow::Continue(()))
         })
         .await;
-    (origin, ended)
+    let is_whole = result.is_ok() && !stop.is_requested();
+    Ended { origin, result, is_whole }
 }

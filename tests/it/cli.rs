@@ -54,10 +54,11 @@ fn says(finished: &Finished, parts: &[&str]) {
 async fn help_teaches_and_goes_to_standard_output() {
     let program = Program::new();
     let help = program.run(&["--help"]).await.expect_code(0);
-    for part in ["run", "check", "test", "query", "schema", "completions", "Exit codes"] {
+    for part in ["run", "check", "test", "record", "replay", "coverage", "query", "schema", "completions", "Exit codes"]
+    {
         assert!(help.stdout.contains(part), "{part}\n{help}");
     }
-    for command in ["run", "check", "test", "query", "schema", "completions"] {
+    for command in ["run", "check", "test", "record", "replay", "coverage", "query", "schema", "completions"] {
         let help = program.run(&[command, "--help"]).await.expect_code(0);
         assert!(help.stdout.contains("Example"), "{command} shows no example\n{help}");
         assert!(help.stderr.is_empty(), "{help}");

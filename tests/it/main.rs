@@ -27,4 +27,5 @@ mod source_failures;
 mod source_probe;
 mod source_semantics;
 mod support;
+mod tape;
 mod tidy;

@@ -90,15 +90,18 @@ impl Account {
         number
     }
 
-    pub(super) fn add(&mut self, change: &Change<'_>, fate: Fate, outcome: &Outcome) {
+    pub(super) fn note(&mut self, change: &Change<'_>, fate: Fate) {
         self.changes_count += 1;
         let time = change.cluster_time;
         self.times = Some((self.times.map_or(time, |(first, _)| first), time));
         match fate {
             Fate::Fired => {}
             Fate::Undecided => self.undecided_count += 1,
-            Fate::Unmatched => return self.unmatched_count += 1,
+            Fate::Unmatched => self.unmatched_count += 1,
         }
+    }
+
+    pub(super) fn add(&mut self, outcome: &Outcome) {
         for event in &outcome.events {
             self.events_count += 1;
             let number = self.number(&event.rule);

@@ -122,8 +122,13 @@ impl Comparison {
 
     /// Says that no change follows.
     pub fn finish(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.give_up(waiting);
+        let mut latest = Waiting::default();
+        self.old.finish(|event| latest.old.push(event));
+        self.new.finish(|event| latest.new.push(event));
+        let earlier = std::mem::take(&mut self.waiting);
+        for waiting in self.pair([earlier, latest]) {
+            self.give_up(waiting);
+        }
     }
 
     /// What each set did: the old one, the new one.

@@ -9,14 +9,20 @@ pub use account::{Account, Failures, RuleAccount};
 pub use comparison::{Comparison, Pairing, RuleComparison};
 pub use difference::{Difference, differences};
 
-use super::{Outcome, RuleSet};
+use std::sync::Arc;
+
+use super::{Outcome, RuleSet, Translation};
 use crate::change::{Batch, Change, Entry};
 use crate::event::Event;
+
+/// The memory for transactions that have not ended: as much as a run allows by itself, in bytes.
+const TRANSACTION_BYTES_MAX: usize = 64 << 20;
 
 /// Applies one rule set to changes, batch by batch, and keeps account.
 #[derive(Debug)]
 pub struct Replay {
-    rules: RuleSet,
+    rules: Arc<RuleSet>,
+    translation: Translation,
     outcome: Outcome,
     account: Account,
 }
@@ -25,7 +31,8 @@ impl Replay {
     /// Keeps up to `samples_max` events of each rule, the first ones.
     pub fn new(rules: RuleSet, samples_max: usize) -> Self {
         let account = Account::new(rules.rule_ids(), samples_max);
-        Self { rules, outcome: Outcome::default(), account }
+        let translation = Translation::new(TRANSACTION_BYTES_MAX);
+        Self { rules: Arc::new(rules), translation, outcome: Outcome::default(), account }
     }
 
     /// Applies the rules to every change of the batch, in order. `see` is told of each change what came of it; `take` gets the
@@ -43,13 +50,32 @@ impl Replay {
                     continue;
                 }
             };
-            self.rules.apply(&change, &mut self.outcome);
-            let fate = Fate::of(&self.outcome);
-            self.account.add(&change, fate, &self.outcome);
+            // What ended before this change did not come of it.
+            if self.translation.pass(change.cluster_time, &mut self.outcome) {
+                self.hand_over(&mut take);
+            }
+            let is_matched = self.translation.apply(&self.rules, &change, &mut self.outcome);
+            let fate = Fate::of(is_matched, &self.outcome);
+            self.account.note(&change, fate);
             see(&change, fate);
-            self.outcome.events.drain(..).for_each(&mut take);
-            self.outcome.clear();
+            self.hand_over(&mut take);
         }
+        if self.translation.open_at().is_some_and(|time| batch.ends(time)) {
+            self.translation.end(&mut self.outcome);
+            self.hand_over(&mut take);
+        }
+    }
+
+    /// Says that no change follows. A transaction that has not ended by then is not whole, and its rules are undecided.
+    pub fn finish(&mut self, mut take: impl FnMut(Event)) {
+        self.translation.cut(&mut self.outcome);
+        self.hand_over(&mut take);
+    }
+
+    fn hand_over(&mut self, take: &mut impl FnMut(Event)) {
+        self.account.add(&self.outcome);
+        self.outcome.events.drain(..).for_each(take);
+        self.outcome.clear();
     }
 
     /// What has been counted so far.
@@ -61,7 +87,7 @@ impl Replay {
 /// What came of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Some rule fired.
+    /// Some rule fired on it, or a rule with `transaction` looks for it.
     Fired,
     /// No rule fired, and some could not be decided.
     Undecided,
@@ -70,9 +96,8 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// What came of the change that `outcome` is of.
-    pub fn of(outcome: &Outcome) -> Self {
-        if !outcome.events.is_empty() || !outcome.failed.is_empty() {
+    fn of(is_matched: bool, outcome: &Outcome) -> Self {
+        if is_matched {
             Self::Fired
         } else if !outcome.undecided.is_empty() {
             Self::Undecided

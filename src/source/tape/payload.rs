@@ -3,6 +3,7 @@
 //! ```text
 //! count (4), the changes (BSON, one after the other)
 //! count (4), the look-ups: found (1: 1 or 0), count (4), the numbers of the changes (4 each), the document if it was found
+//! nothing was left to read (1: 1 or 0)
 //! kind of the position (1), and but for none: seconds (4), increment (4), the token (BSON) but for a mere time
 //! ```
 
@@ -37,6 +38,7 @@ pub(super) struct Payload {
     look_ups: Vec<(Vec<u32>, LookUp)>,
     look_up_byte_count: usize,
     end: Option<Position>,
+    leaves_nothing: bool,
 }
 
 impl Payload {
@@ -61,10 +63,13 @@ impl Payload {
         self.count += 1;
         // It ends after this change now, which has a token of its own.
         self.end = None;
+        self.leaves_nothing = false;
     }
 
-    pub(super) fn end_at(&mut self, end: Option<Position>) {
+    /// Says where what is in it ends, and whether nothing was left to read then.
+    pub(super) fn end_at(&mut self, end: Option<Position>, leaves_nothing: bool) {
         self.end = end;
+        self.leaves_nothing = leaves_nothing;
     }
 
     /// A document that several changes have in common is written once, if they follow each other closely.
@@ -93,6 +98,7 @@ impl Payload {
                 bytes.extend_from_slice(document.as_bytes());
             }
         }
+        bytes.push(u8::from(self.leaves_nothing));
         encode_position(self.end.as_ref(), &mut bytes);
         bytes
     }
@@ -138,11 +144,13 @@ pub fn decode_changes(payload: Vec<u8>) -> Result<Batch, PayloadError> {
     for _ in 0..cursor.count(5)? {
         look_ups.push(cursor.look_up(count)?);
     }
+    let leaves_nothing = cursor.flag()?;
     let end = cursor.position()?;
     if cursor.at != bytes.len() {
         return Err(PayloadError("a frame holds more than it says"));
     }
     let mut batch = Batch::new(bytes.clone(), documents, end);
+    batch.leaves_nothing = leaves_nothing;
     for (indexes, look_up) in &look_ups {
         batch.attach(indexes, look_up);
     }
@@ -166,6 +174,14 @@ impl<'b> Cursor<'b> {
 
     fn byte(&mut self) -> Result<u8, PayloadError> {
         self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn flag(&mut self) -> Result<bool, PayloadError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(PayloadError("a flag in a frame is neither yes nor no")),
+        }
     }
 
     fn number(&mut self) -> Result<u32, PayloadError> {
@@ -195,7 +211,7 @@ impl<'b> Cursor<'b> {
     }
 
     fn look_up(&mut self, change_count: usize) -> Result<(Vec<usize>, LookUp), PayloadError> {
-        let found = self.byte()?;
+        let is_found = self.flag()?;
         let mut indexes = Vec::new();
         for _ in 0..self.count(4)? {
             let index = self.number()? as usize;
@@ -204,11 +220,8 @@ impl<'b> Cursor<'b> {
             }
             indexes.push(index);
         }
-        match found {
-            0 => Ok((indexes, LookUp::Gone)),
-            1 => Ok((indexes, LookUp::Found(Arc::new(self.document()?)))),
-            _ => Err(PayloadError("a look-up in a frame is of no known kind")),
-        }
+        let look_up = if is_found { LookUp::Found(Arc::new(self.document()?)) } else { LookUp::Gone };
+        Ok((indexes, look_up))
     }
 
     fn position(&mut self) -> Result<Option<Position>, PayloadError> {

@@ -28,6 +28,8 @@ pub struct TapeSource {
     skip: Skip,
     /// The last position that was read.
     end: Option<Position>,
+    /// Nothing was left to read when the last changes were recorded.
+    leaves_nothing: bool,
 }
 
 /// What is still to be left out before the place to begin at.
@@ -55,6 +57,7 @@ impl TapeSource {
             reader: None,
             skip: Skip::Nothing,
             end: None,
+            leaves_nothing: false,
         })
     }
 
@@ -148,6 +151,7 @@ impl Source for TapeSource {
             self.read_byte_count.store(reader.offset(), Ordering::Relaxed);
             let Some(batch) = next.map_err(SourceError::Tape)? else { break };
             let batch = self.without_skipped(batch);
+            self.leaves_nothing = batch.leaves_nothing;
             if batch.end.is_some() {
                 self.end = batch.end.clone();
             }
@@ -159,7 +163,9 @@ impl Source for TapeSource {
         if matches!(self.skip, Skip::Through(_)) {
             return Err(SourceError::Tape(TapeError::PositionUnknown { name: self.path.display().to_string() }));
         }
-        Ok(Batch::empty(self.end.clone()))
+        let mut end = Batch::empty(self.end.clone());
+        end.leaves_nothing = self.leaves_nothing;
+        Ok(end)
     }
 
     async fn deployment(&mut self) -> Result<String, SourceError> {

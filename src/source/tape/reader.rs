@@ -385,7 +385,7 @@ mod tests {
             for index in 0..batch.len() {
                 payload.push(batch.document(index).unwrap(), batch.look_up(index));
             }
-            payload.end_at(batch.end.clone());
+            payload.end_at(batch.end.clone(), true);
             let mut bytes = payload.encode();
             prop_assert_eq!(decode_changes(bytes.clone()).unwrap().len(), 4);
             let place = place.index(bytes.len());

@@ -78,7 +78,7 @@ impl<W: Write> TapeWriter<W> {
                 self.end_frame()?;
             }
         }
-        self.payload.end_at(batch.end.clone());
+        self.payload.end_at(batch.end.clone(), batch.leaves_nothing);
         Ok(())
     }
 
