@@ -5,6 +5,7 @@ mod checkpoint;
 mod cli;
 mod config;
 mod crash;
+mod each;
 mod http;
 mod jsonpath_compliance;
 mod library;
