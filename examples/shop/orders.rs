@@ -27,22 +27,23 @@ impl Shop {
 
     /// `$push`: the change holds only the new element.
     pub async fn add_to_cart(&self, cart: ObjectId, line: &Line) -> Result<()> {
-        self.change_cart(cart, doc! {"$push": {"items": line.document()}}).await
+        self.change_cart(cart, doc! {"$push": {"items": line.document()}}, Deed::ItemAddedToCart).await
     }
 
     /// `$set` on an element.
     pub async fn set_quantity(&self, cart: ObjectId, index: usize, quantity: i32) -> Result<()> {
-        self.change_cart(cart, doc! {"$set": {format!("items.{index}.qty"): quantity}}).await
+        let raise = doc! {"$set": {format!("items.{index}.qty"): quantity}};
+        self.change_cart(cart, raise, Deed::ItemQuantityRaised).await
     }
 
     /// `$pull`: the change holds the whole array.
     pub async fn remove_from_cart(&self, cart: ObjectId, sku: &str) -> Result<()> {
-        self.change_cart(cart, doc! {"$pull": {"items": {"sku": sku}}}).await
+        self.change_cart(cart, doc! {"$pull": {"items": {"sku": sku}}}, Deed::ItemRemovedFromCart).await
     }
 
-    async fn change_cart(&self, cart: ObjectId, update: Document) -> Result<()> {
+    async fn change_cart(&self, cart: ObjectId, update: Document, deed: Deed) -> Result<()> {
         if self.collection("carts").update_one(doc! {"_id": cart}, update).await?.modified_count == 1 {
-            self.tally.count(Deed::CartChanged);
+            self.tally.count(deed);
         }
         Ok(())
     }

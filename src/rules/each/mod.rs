@@ -74,7 +74,7 @@ impl Each {
     }
 
     /// Shows every element to which it happened and whose conditions hold or cannot be decided, with the answer and its evidence.
-    /// Where the array is not known, there is no element: the reason is the answer.
+    /// Where the array is not known, the reason is the answer: of the elements that may be new, or of no element.
     pub(super) fn visit(
         &self,
         view: &View<'_>,
@@ -84,7 +84,11 @@ impl Each {
         let Scratch { patch, matching } = scratch;
         match self.arrays(view, patch) {
             Arrays::Alike => {}
-            Arrays::Unknown(reason) => show(view, Truth::Unknown(reason), Evidence::Exact),
+            Arrays::Unknown(reason) => {
+                if !self.named(view, reason, show) {
+                    show(view, Truth::Unknown(reason), Evidence::Exact);
+                }
+            }
             Arrays::Known { before, after, evidence } => {
                 matching.find(&self.identity, self.is, before, after);
                 for found in &matching.found {
@@ -92,6 +96,32 @@ impl Each {
                 }
             }
         }
+    }
+
+    /// Shows the elements that the update names as written whole (`items.3`), which may be new; true if there are some.
+    fn named(&self, view: &View<'_>, reason: UnknownReason, show: &mut dyn FnMut(&View<'_>, Truth, Evidence)) -> bool {
+        let mut is_any = false;
+        let (ElementChange::Added, Some(description)) = (self.is, &view.change.description) else { return false };
+        for element in element::elements(description.updated) {
+            let name = element.name_text();
+            if mention::relation(description, &self.path, name) != Relation::Below
+                || !self.filter_holds(element.content)
+            {
+                continue;
+            }
+            let Some(index) = name.get(self.path.dotted().len() + 1..).and_then(|rest| rest.parse().ok()) else {
+                continue;
+            };
+            let item = value_of(Some(element));
+            let facts = ElementFacts { item, before: Known::Missing, index, evidence: Evidence::Delta };
+            let element_view = View::of_element(view.change, facts);
+            let mut evidence = Evidence::Delta;
+            if self.of_element.holds(&element_view, &mut evidence) != Truth::False {
+                show(&element_view, Truth::Unknown(reason), evidence);
+                is_any = true;
+            }
+        }
+        is_any
     }
 
     fn look_at<'e>(
@@ -462,6 +492,26 @@ mod tests {
         assert_eq!(told(&outcome), "no_pre_image");
         let assumed = Rule { unknown: UnknownPolicy::Assume, ..both };
         assert_eq!(told(&apply(vec![assumed], &update)), "no_pre_image", "no element can be assumed");
+    }
+
+    #[test]
+    fn an_element_that_is_written_whole_may_be_assumed_to_be_new() {
+        let assumed = Rule { unknown: UnknownPolicy::Assume, ..each(ADDED) };
+        let push = update(doc! {"items.2": {"sku": "c", "q": 1}, "items.3": {"sku": "d", "q": 2}}, &[]);
+        let outcome = apply(vec![assumed.clone()], &push);
+        assert_eq!(told(&outcome), "c d no_pre_image");
+        assert!(outcome.events.iter().all(|event| event.evidence == Evidence::Delta));
+        let images = with_images(push.clone(), Some(items(&["a", "b"])), None);
+        let known = apply(vec![assumed.clone()], &images);
+        let ids = |outcome: &Outcome| outcome.events.iter().map(|event| event.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&known), ids(&outcome), "it is the same event, however it is known");
+        let dear = with(assumed.clone(), |each| each.filter = Some(State(vec![(path("q"), equals(2))])));
+        assert_eq!(told(&apply(vec![dear], &push)), "d no_pre_image");
+        for other in [update(doc! {"items.2.q": 1}, &[]), update(doc! {"items": [{"sku": "c"}]}, &[])] {
+            assert_eq!(told(&apply(vec![assumed.clone()], &other)), "no_pre_image");
+        }
+        let gone = Rule { unknown: UnknownPolicy::Assume, ..each(REMOVED) };
+        assert_eq!(told(&apply(vec![gone], &push)), "no_pre_image");
     }
 
     #[test]
