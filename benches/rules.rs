@@ -14,6 +14,7 @@ use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use changeling::change::{Batch, Change, Entry};
 use changeling::rules::ast::{Operations, Rule, Transition, When, Where};
 use changeling::rules::{FieldPath, Matcher, NamespacePattern, Outcome, Query, RuleSet, Template, TextTemplate};
+use changeling::yaml::SourceFile;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -25,6 +26,11 @@ const ROUND_COUNT: usize = 7;
 const ROUND_TIME: Duration = Duration::from_millis(60);
 
 fn main() {
+    by_number_of_rules();
+    of_elements();
+}
+
+fn by_number_of_rules() {
     let cases = cases();
     let sets: Vec<RuleSet> = RULE_COUNTS.iter().map(|&count| RuleSet::compile(rules(count))).collect();
     println!("nanoseconds per change, by number of rules (documents of {} bytes)\n", order("new", 1).as_bytes().len());
@@ -47,6 +53,92 @@ fn main() {
             );
         }
     }
+}
+
+/// `each` over 50 elements: the rule that it concerns alone, and all three together.
+fn of_elements() {
+    let each = |is: &str, more: &str| {
+        format!(
+            "- {{event: Item{is}, collection: shop.orders, each: {{path: items, key: sku, is: {is}{more}}}, data: {{sku: $.item.sku}}}}\n"
+        )
+    };
+    let (added, removed) = (each("added", ""), each("removed", ""));
+    let changed = each("changed", ", when: {qty: increased}");
+    let values = "- {event: ValueAdded, collection: shop.orders, each: {path: items, is: added}}\n".to_owned();
+    let sets = [added.clone(), removed.clone(), changed.clone(), added + &removed + &changed, values];
+    let sets = sets.map(|rules| RuleSet::compile(read(&rules)));
+    let size = cart(0..50, None).as_bytes().len();
+    println!("\nnanoseconds per change, `each` over 50 elements (documents of {size} bytes)\n");
+    println!(
+        "{:<44}{:>9}{:>9}{:>9}{:>9}{:>9}{:>8}{:>13}",
+        "change", "added", "removed", "changed", "all 3", "no key", "events", "allocations"
+    );
+    for (name, change) in &element_cases() {
+        let batch = Batch::from_documents([&**change], None);
+        let entry = batch.entries().next().expect("there is one change").expect("it is a change");
+        let Entry::Change(change) = &entry else { panic!("{name} is no change") };
+        let figures: Vec<Figures> = sets.iter().map(|set| measure(set, change)).collect();
+        print!("{name:<44}");
+        figures.iter().for_each(|figures| print!("{:>9.0}", figures.nanoseconds));
+        println!("{:>8}{:>13}", figures[3].events, figures[3].allocations);
+        for figures in figures.iter().filter(|figures| figures.events == 0) {
+            assert_eq!(figures.allocations, 0, "{name}: a change that fires nothing allocates");
+        }
+    }
+}
+
+fn read(rules: &str) -> Vec<Rule> {
+    let text = format!("version: 1\nrules:\n{rules}");
+    let reading = changeling::rules::read(&[SourceFile { name: "bench.yaml".to_owned(), text }]);
+    assert!(!reading.diagnostics.has_errors(), "{}", reading.diagnostics.render());
+    reading.rules
+}
+
+/// A cart with an item for each number; one may have another quantity.
+fn cart(numbers: impl IntoIterator<Item = i32>, raised: Option<i32>) -> RawDocumentBuf {
+    let item = |number: i32| {
+        let quantity = if raised == Some(number) { 9 } else { 1 };
+        doc! {"sku": format!("sku-{number:05}"), "qty": quantity, "price": f64::from(number) * 1.25, "note": "gift wrap"}
+    };
+    let items: Vec<Document> = numbers.into_iter().map(item).collect();
+    let cart = doc! {"_id": bson::oid::ObjectId::from_bytes([7; 12]), "customer": "Ada Lovelace", "items": items, "version": 1};
+    RawDocumentBuf::try_from(&cart).expect("the document is small")
+}
+
+fn element_cases() -> Vec<(&'static str, RawDocumentBuf)> {
+    let whole = || cart(0..50, None);
+    let items = |cart: &RawDocumentBuf| cart.get_array("items").expect("there is one").to_owned();
+    let update = |updated: Document, before: Option<RawDocumentBuf>, after: Option<RawDocumentBuf>| {
+        let image = |image: RawDocumentBuf| Bson::try_from(bson::RawBson::Document(image)).expect("it is a document");
+        let mut change = change("update");
+        change.insert("updateDescription", doc! {"updatedFields": updated, "removedFields": [], "truncatedArrays": []});
+        change.extend(before.map(|before| ("fullDocumentBeforeChange".to_owned(), image(before))));
+        change.extend(after.map(|after| ("fullDocument".to_owned(), image(after))));
+        change
+    };
+    let set = |after: &RawDocumentBuf| {
+        let items = Bson::try_from(bson::RawBson::Array(items(after))).expect("it is an array");
+        doc! {"items": items}
+    };
+    let pushed = cart(0..51, None);
+    let item = doc! {"sku": "sku-00050", "qty": 1, "price": 62.5, "note": "gift wrap"};
+    let (front, popped) = (cart((50..51).chain(0..50), None), cart(1..50, None));
+    let (raised, turned) = (cart(0..50, Some(25)), cart((0..50).rev(), None));
+    let cases = [
+        ("another field", update(doc! {"version": 2}, Some(whole()), Some(whole()))),
+        ("one raised", update(doc! {"items.25.qty": 9}, Some(whole()), Some(raised.clone()))),
+        ("one raised, whole array written", update(set(&raised), Some(whole()), Some(raised.clone()))),
+        ("one raised, no image after", update(doc! {"items.25.qty": 9}, Some(whole()), None)),
+        ("one pushed", update(doc! {"items.50": item.clone()}, Some(whole()), Some(pushed.clone()))),
+        ("one pushed, no image after", update(doc! {"items.50": item.clone()}, Some(whole()), None)),
+        ("one pushed, no image before", update(doc! {"items.50": item}, None, Some(pushed))),
+        ("one pushed in front", update(set(&front), Some(whole()), Some(front.clone()))),
+        ("the first popped", update(set(&popped), Some(whole()), Some(popped.clone()))),
+        ("turned round", update(set(&turned), Some(whole()), Some(turned.clone()))),
+        ("replace, turned round", with_document("replace", Some(whole()), turned)),
+        ("replace, nothing differs", with_document("replace", Some(whole()), whole())),
+    ];
+    cases.map(|(name, change)| (name, RawDocumentBuf::try_from(&change).expect("the change is small"))).into()
 }
 
 struct Figures {

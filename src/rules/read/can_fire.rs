@@ -65,6 +65,9 @@ pub(super) fn cannot_fire(notes: &mut FileDiagnostics<'_>, read: &ReadRule) {
             .help("write two rules, or different conditions under `enters` and `leaves`");
         return;
     }
+    if is_added(rule) && asks_what_was_added(notes, read) {
+        return;
+    }
     let obstacles: Vec<Vec<Obstacle>> = Occasion::of(rule).map(|occasion| obstacles(read, occasion)).collect();
     if obstacles.iter().any(Vec::is_empty) {
         return;
@@ -108,9 +111,6 @@ fn obstacles(read: &ReadRule, occasion: Occasion) -> Vec<Obstacle> {
     if let Some((is, why)) = rule.each.as_ref().and_then(|each| never_happens(each.is, occasion)) {
         add(read.event_span, "each", format!("{why}: write another `on`, or leave it out beside `is: {is}`"));
     }
-    if is_added(rule) && rule.filter.as_ref().is_some_and(|filter| needs(filter, Root::ItemBefore)) {
-        add(read.event_span, "where", "an element that was added has no `$.itemBefore`: ask `$.item`".to_owned());
-    }
     if let Some(missing) = occasion.absent() {
         if rule.filter.as_ref().is_some_and(|filter| needs(filter, missing)) {
             let root = missing.as_str();
@@ -123,13 +123,25 @@ fn obstacles(read: &ReadRule, occasion: Occasion) -> Vec<Obstacle> {
             found.push(Obstacle { span: read.data_span, message, help });
         }
     }
-    if is_added(rule)
-        && let Some(path) = required(&rule.data, Root::ItemBefore)
-    {
-        let message = format!("no event can be built: `{path}` is required, and absent of an element that was added");
-        found.push(Obstacle { span: read.data_span, message, help: "read it from `$.item`".to_owned() });
-    }
     found
+}
+
+/// Finds what a rule on added elements needs of them before the change; true if there is something.
+fn asks_what_was_added(notes: &mut FileDiagnostics<'_>, read: &ReadRule) -> bool {
+    let rule = &read.rule;
+    let needs_it = rule.filter.as_ref().is_some_and(|filter| needs(filter, Root::ItemBefore));
+    if needs_it {
+        let message = "the rule can not fire: its `where` never holds of an element that was added";
+        notes
+            .error(read.event_span, codes::CANNOT_FIRE, message)
+            .help("there is no `$.itemBefore` of such an element: ask `$.item`");
+    }
+    let path = required(&rule.data, Root::ItemBefore);
+    if let Some(path) = &path {
+        let message = format!("no event can be built: `{path}` is required, and absent of an element that was added");
+        notes.error(read.data_span, codes::CANNOT_FIRE, message).help("read it from `$.item`");
+    }
+    needs_it || path.is_some()
 }
 
 fn is_added(rule: &Rule) -> bool {

@@ -1,6 +1,6 @@
 //! What can only be seen when rules are looked at as wholes and side by side.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::rules::ast::{Destination, Each, Rule, UnknownPolicy, When, Where};
 use crate::rules::examples::Example;
@@ -64,7 +64,7 @@ fn duplicate_ids(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diag
 
 /// Rules that another absorbs: they must be there, and make events of single changes.
 fn absorbed(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) {
-    let rules: HashMap<&str, &Rule> = every(files, read).map(|(_, rule)| (&*rule.rule.id, &rule.rule)).collect();
+    let rules: BTreeMap<&str, &Rule> = every(files, read).map(|(_, rule)| (&*rule.rule.id, &rule.rule)).collect();
     for (file, rule) in every(files, read) {
         for (id, span) in &rule.absorbs {
             let mut notes = diagnostics.of(file);

@@ -54,12 +54,12 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Each> {
     Some(Each { path: path?, key: key.flatten().unwrap_or_default(), is: is?, when: transitions, filter })
 }
 
-/// What `each` can hold on; nothing as long as it does not say.
-pub(super) fn implied(node: &Node) -> Option<Operations> {
-    match node.get("is").and_then(Node::as_text)? {
-        "added" => Some(operations::INSERT_OR_UPDATE),
-        "removed" => Some(operations::UPDATE_OR_DELETE),
-        _ => Some(operations::UPDATE),
+/// What `each` can hold on.
+pub(super) fn implied(node: &Node) -> Operations {
+    match node.get("is").and_then(Node::as_text) {
+        Some("added") => operations::INSERT_OR_UPDATE,
+        Some("removed") => operations::UPDATE_OR_DELETE,
+        _ => operations::UPDATE,
     }
 }
 
@@ -98,6 +98,12 @@ fn dotted(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<FieldPath> 
 }
 
 fn is(reader: &mut Reader<'_>, node: &Node) -> Option<ElementChange> {
+    if node.as_list().is_some() {
+        reader
+            .wrong_type(node, "`is`", "one word")
+            .help("write one rule for elements that are added, another for those that are removed");
+        return None;
+    }
     let word = reader.text(node, "`is`")?;
     let meant = match word {
         "added" => return Some(ElementChange::Added),

@@ -286,7 +286,7 @@ pub(super) fn conditions(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ReadCo
         ("leaves", operations::UPDATE_OR_DELETE),
     ];
     let each = fields.get("each").and_then(|node| each::read(reader, node));
-    let of_each = fields.get("each").and_then(each::implied);
+    let of_each = fields.get("each").map(each::implied);
     let written = narrowing.into_iter().filter(|(key, _)| fields.get(key).is_some());
     let mut implied = operations::common(written.map(|(_, operations)| operations).chain(of_each));
     if let (Some(implied), Some(filter)) = (&mut implied, &filter) {
