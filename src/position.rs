@@ -80,6 +80,14 @@ impl Position {
         Self { time, resume: Resume::After(token.to_owned()) }
     }
 
+    /// The token of the place, if it has one.
+    pub fn token(&self) -> Option<&RawDocument> {
+        match &self.resume {
+            Resume::After(token) | Resume::AfterInvalidate(token) => Some(token),
+            Resume::AtTime => None,
+        }
+    }
+
     /// The position at a cluster time, inclusive.
     pub fn at_time(time: ClusterTime) -> Self {
         Self { time, resume: Resume::AtTime }

@@ -217,8 +217,8 @@ impl Config {
 
     /// How the source is read for these rules, which may be others than those of the files: a set that takes their place.
     pub fn plan(&self, rules: &RuleSet) -> Plan {
-        let scope = Scope::covering(&self.watched_for(rules), &self.written());
-        Plan::new(scope, rules.image_needs_of_all())
+        let is_pushed_down = self.source.push_down && !self.coverage.is_on();
+        Plan::for_rules(rules, &self.watched_for(rules), &self.written(), self.source.streams, is_pushed_down)
     }
 
     /// Where dead letters go: as it is written, or else beside the checkpoint.

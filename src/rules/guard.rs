@@ -77,6 +77,14 @@ impl Guard {
         }
     }
 
+    /// The values of which the field must have one.
+    pub(super) fn values(&self) -> impl Iterator<Item = Bson> {
+        self.values.iter().map(|value| match value {
+            Value::Text(text) => Bson::String(text.clone()),
+            Value::Integer(integer) => Bson::Int64(*integer),
+        })
+    }
+
     fn new(field: String, matcher: &Matcher) -> Option<Self> {
         Some(Self { field, values: values(matcher)? })
     }

@@ -108,6 +108,16 @@ impl Payload {
         })
     }
 
+    /// True if a value in it is required, so that it can not always be built.
+    pub(super) fn may_lack(&self) -> bool {
+        match self {
+            Self::Path { required, .. } => *required,
+            Self::Map(fields) => fields.iter().any(|(_, payload)| payload.may_lack()),
+            Self::List(elements) => elements.iter().any(Self::may_lack),
+            Self::Literal(_) | Self::Text(_) => false,
+        }
+    }
+
     /// Shows every query that the template reads.
     pub(super) fn visit_queries<'q>(&'q self, visit: &mut dyn FnMut(&'q Query)) {
         match self {

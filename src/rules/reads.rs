@@ -39,9 +39,32 @@ fn touched_by_when(when: &When) -> Option<Vec<String>> {
     }
 }
 
+/// One place of the documents that a rule reads.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    /// The place, from the document's root on.
+    pub(super) path: Path,
+    /// The path as the rule names it: `status`, `$.before.total`.
+    pub(super) text: String,
+    /// The part of the rule: `when`, `data`.
+    pub(super) part: &'static str,
+    /// It asks what was there before.
+    pub(super) before: bool,
+    /// It asks whether something is different now, which a replacement shows only beside the document before it.
+    pub(super) transition: bool,
+    /// It asks what is there after an update, which the update need not say.
+    pub(super) after: bool,
+}
+
 /// What a rule reads of the documents before and after a change.
 #[derive(Default)]
 pub(super) struct Reads {
+    /// The part of the rule that is being looked at, for people.
+    pub(super) part: &'static str,
+    /// Every place of a document.
+    list: Vec<Read>,
+    /// It reads the update's own description, beyond what that says of the places in `list`.
+    pub(super) description: bool,
     /// It reads what was there before.
     before: bool,
     /// It has a transition, which a replacement shows only beside the document before it.
@@ -55,19 +78,23 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn add_conditions(&mut self, conditions: &Conditions<'_>) {
         if let Some(when) = conditions.when {
+            self.part = "when";
             self.add_when(when);
         }
         if let Some(filter) = conditions.filter {
+            self.part = "where";
             self.add_where(filter);
         }
-        for state in [conditions.enters, conditions.leaves].into_iter().flatten() {
-            self.add_state(state);
+        for (part, state) in [("enters", conditions.enters), ("leaves", conditions.leaves)] {
+            self.part = part;
+            state.into_iter().for_each(|state| self.add_state(state));
         }
     }
 
     fn add_state(&mut self, State(all): &State) {
         (self.before, self.transitions) = (true, true);
         for (path, matcher) in all {
+            self.add_place(path.into(), [true, true, true]);
             // Of one path it is known that it is written, as long as nothing but what is written in it is asked.
             if all.len() == 1 && Check::new(matcher, Numbers::ByValue).of_container().is_some() {
                 self.written.push(path.into());
@@ -91,6 +118,14 @@ impl Reads {
 
     fn add_transition(&mut self, path: Path, transition: &Transition) {
         self.transitions = true;
+        let asks = match transition {
+            Transition::Changed | Transition::Unchanged => [false, true, false],
+            Transition::Becomes { from, to } => [from.is_some(), true, to.is_some()],
+            Transition::Appears | Transition::Disappears | Transition::Moves { .. } | Transition::Crosses(..) => {
+                [true; 3]
+            }
+        };
+        self.add_place(path.clone(), asks);
         match transition {
             Transition::Changed => self.written.push(path),
             Transition::Unchanged => {}
@@ -122,6 +157,8 @@ impl Reads {
     /// that and from the update's own description.
     pub(super) fn add_each(&mut self, each: &ast::Each) {
         let path = Path::from(&each.path);
+        self.part = "each";
+        self.add_place(path.clone(), [true, false, true]);
         self.before = true;
         self.after.push(path.clone());
         self.written.push(path);
@@ -138,7 +175,27 @@ impl Reads {
         }
     }
 
+    /// A place of the document itself; `asks` what was there, whether it differs, and what is there.
+    fn add_place(&mut self, path: Path, [before, transition, after]: [bool; 3]) {
+        let text = path.dotted().to_owned();
+        self.list.push(Read { path, text, part: self.part, before, transition, after });
+    }
+
     fn add(&mut self, root: Root, path: &Path) {
+        let (before, after) = (matches!(root, Root::Before | Root::Whole), matches!(root, Root::After | Root::Whole));
+        if before || after {
+            let path = if root == Root::Whole { root_path() } else { path.clone() };
+            let text = match (root, path.dotted()) {
+                (Root::Whole, _) => "$".to_owned(),
+                (root, "") => format!("$.{}", root.as_str()),
+                (root, dotted) => format!("$.{}.{dotted}", root.as_str()),
+            };
+            self.list.push(Read { path, text, part: self.part, before, transition: false, after });
+        }
+        // Operation and names are told by every change.
+        let is_plain =
+            path.steps.first().is_some_and(|step| ["operation", "database", "collection"].contains(&&*step.text));
+        self.description |= root == Root::Whole || (root == Root::Change && !is_plain);
         match root {
             Root::Before => self.before = true,
             Root::After => self.after.push(path.clone()),
@@ -149,6 +206,14 @@ impl Reads {
             // An element is part of its array, which `add_each` adds.
             Root::Key | Root::Change | Root::Meta | Root::Item | Root::ItemBefore | Root::Index => {}
         }
+    }
+
+    /// Every place that the rule reads.
+    pub(super) fn list(&self) -> Vec<Read> {
+        let mut list = self.list.clone();
+        // Of what must have been written for the rule to fire, the update says what it is now.
+        list.iter_mut().for_each(|read| read.after &= !self.written.contains(&read.path));
+        list
     }
 
     pub(super) fn asks_what_was(&self, operations: Operations) -> bool {

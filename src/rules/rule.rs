@@ -10,7 +10,7 @@ use super::guard::Guard;
 use super::path::Path;
 use super::payload::{Payload, text_of};
 use super::query::Root;
-use super::reads::{Reads, touched};
+use super::reads::{Read, Reads, touched};
 use super::route::Route;
 use super::transition::both;
 use super::view::{Known, Truth, View};
@@ -37,6 +37,12 @@ pub(super) struct CompiledRule {
     /// What a field must have been before a delete.
     pub(super) before_is: Option<Guard>,
     pub(super) needs: ImageNeeds,
+    /// What it reads of the documents.
+    pub(super) reads: Vec<Read>,
+    /// It reads the update's own description as a whole.
+    pub(super) reads_description: bool,
+    /// Its changes may become dead letters, which hold the change as it came.
+    pub(super) keeps_changes: bool,
     /// The group of rules of which only the first that matches fires.
     pub(super) group: Option<usize>,
     /// Even an update leaves the rule undecided without the document before it.
@@ -48,7 +54,8 @@ pub(super) struct CompiledRule {
     subject: Option<TextTemplate>,
     to: Route,
     unknown: UnknownPolicy,
-    evidence: Evidence,
+    /// The weakest evidence that it accepts.
+    pub(super) evidence: Evidence,
     /// The places after the change that the rule reads, for deciding whether to look a document up.
     reads_after: Vec<Path>,
 }
@@ -68,9 +75,15 @@ impl CompiledRule {
         if let Some(each) = &rule.each {
             reads.add_each(each);
         }
+        reads.part = "data";
         data.visit_queries(&mut |query| reads.add_query(query));
         let to = Route::new(rule.to.as_deref());
-        for template in rule.key.iter().chain(&rule.subject).chain(to.addresses()) {
+        for (part, template) in [("key", &rule.key), ("subject", &rule.subject)] {
+            reads.part = part;
+            template.iter().for_each(|template| template.visit_queries(&mut |query| reads.add_query(query)));
+        }
+        reads.part = "to";
+        for template in to.addresses() {
             template.visit_queries(&mut |query| reads.add_query(query));
         }
         let needs = reads.needs(rule.operations);
@@ -95,6 +108,9 @@ impl CompiledRule {
             collections: rule.collections.clone(),
             operations: rule.operations,
             needs,
+            reads: reads.list(),
+            reads_description: reads.description,
+            keeps_changes: rule.unknown == UnknownPolicy::DeadLetter || data.may_lack(),
             group: None,
             // An update's own description says what is new, and is no exact evidence.
             asks_what_was: reads.asks_what_was(rule.operations) || (needs.before && rule.evidence == Evidence::Exact),

@@ -12,8 +12,10 @@ mod settings;
 mod source_error;
 pub mod tape;
 
-pub use change_stream::{ChangeStreamSource, Finding, Grade, Plan, Scope, Target, missing_images, probe};
-pub use settings::{OnLostPosition, SettingsError, SourceKind, SourceSettings, StartSetting};
+pub use change_stream::{ChangeStreamSource, Finding, Grade, Plan, Scope, StreamPlan, Target, missing_images, probe};
+pub use settings::{
+    ImageSetting, OnLostPosition, SettingsError, SourceKind, SourceSettings, StartSetting, StreamCount,
+};
 pub use source_error::SourceError;
 pub use tape::{TapeError, TapeHeader, TapeSource, TapeWriter};
 

@@ -32,6 +32,18 @@ pub struct SourceSettings {
     /// What to do when the oplog does not hold the checkpoint's position any more.
     #[serde(default)]
     pub on_lost_position: OnLostPosition,
+    /// What is done about images of documents that rules need and that a collection does not keep: `as_is` leaves the collection
+    /// alone, `enable` makes it keep them from the start of the run on. They are never switched off.
+    #[serde(default)]
+    pub images: ImageSetting,
+    /// How many change streams are opened: `one`, `two` (one with images over the collections whose rules need them, one without
+    /// over the others), or whichever costs the server less.
+    #[serde(default)]
+    pub streams: StreamCount,
+    /// Whether the server leaves out what no rule reads: operations, updates, fields of documents. With `coverage: on` nothing is
+    /// left out.
+    #[serde(default = "default_push_down")]
+    pub push_down: bool,
     /// How many changes the server sends at most in one reply.
     #[serde(default = "default_batch_size")]
     #[schemars(range(min = 1, max = 100_000))]
@@ -40,6 +52,10 @@ pub struct SourceSettings {
     /// this often.
     #[serde(default = "default_await_time")]
     pub await_time: Period,
+}
+
+fn default_push_down() -> bool {
+    true
 }
 
 fn default_batch_size() -> u32 {
@@ -59,6 +75,30 @@ pub enum SourceKind {
     ChangeStream,
     /// Directly from the oplog of a replica set; not yet available.
     Oplog,
+}
+
+/// What is done about images that rules need and that a collection does not keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSetting {
+    /// Nothing: the rules are undecided, or look the document up.
+    #[default]
+    AsIs,
+    /// The collection is told to keep them, with `collMod`, when a run starts.
+    Enable,
+}
+
+/// How many change streams are opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamCount {
+    /// Two where that costs the server less, else one.
+    #[default]
+    Auto,
+    /// One over everything.
+    One,
+    /// One with images and one without, wherever that is possible.
+    Two,
 }
 
 /// What to do when history is lost.

@@ -4,14 +4,17 @@ mod command;
 mod failure;
 mod fragments;
 mod look_up;
+mod merge;
 mod oplog;
 mod plan;
 mod probe;
+mod push_down;
 mod reply;
 mod scope;
 mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mongodb::Client;
@@ -23,20 +26,27 @@ use crate::position::{ClusterTime, Start};
 use crate::rules::ImageNeeds;
 use crate::source::{Observer, Source, SourceError, SourceSettings, Wants};
 
+use merge::Merge;
 use stream::Stream;
 
-pub use plan::Plan;
+pub use plan::{Plan, StreamPlan};
 pub use probe::{Finding, Grade, missing_images, probe};
 pub use scope::{Scope, Target};
+
+/// A change of one stream waits for the other's answer, so that none may be long in coming.
+const MERGED_AWAIT_TIME: Duration = Duration::from_millis(50);
 
 /// Reads change streams by a plan.
 pub struct ChangeStreamSource {
     client: Client,
     settings: SourceSettings,
+    /// The plan as it was asked for.
+    asked: Plan,
+    /// The plan as the deployment permits it.
     plan: Plan,
     metrics: Arc<Metrics>,
     deployment: Option<Deployment>,
-    stream: Stream,
+    merge: Merge,
     looker: look_up::Looker,
 }
 
@@ -49,14 +59,15 @@ impl std::fmt::Debug for ChangeStreamSource {
 impl ChangeStreamSource {
     /// A source that is not open yet.
     pub fn new(client: Client, settings: &SourceSettings, plan: Plan, metrics: Arc<Metrics>) -> Self {
-        let stream = stream(&client, settings, &plan, &metrics);
+        let merge = merge(&client, settings, &plan, &metrics);
         Self {
             client,
             settings: settings.clone(),
+            asked: plan.clone(),
             plan,
             metrics,
             deployment: None,
-            stream,
+            merge,
             looker: look_up::Looker::default(),
         }
     }
@@ -74,22 +85,41 @@ impl ChangeStreamSource {
                 );
             }
             self.deployment = Some(found);
+            self.fit_plan();
         }
         self.deployment.as_ref().ok_or(SourceError::Closed)
     }
 
+<<<<<<< HEAD
     /// The newest operation that the server knew of when it was first asked.
     ///
     /// # Errors
     /// If it can not be asked, or has no change streams.
     pub async fn operation_time(&mut self) -> Result<Option<ClusterTime>, SourceError> {
         Ok(self.facts().await?.time)
+=======
+    /// One stream is enough where there are no images, and several can only be merged on a replica set.
+    fn fit_plan(&mut self) {
+        let Some(Deployment { kind, version, .. }) = &self.deployment else { return };
+        let is_fit = *version >= Version::WITH_IMAGES && matches!(kind, DeploymentKind::ReplicaSet { .. });
+        if !is_fit && self.plan.streams().len() > 1 {
+            tracing::info!("reading by one change stream: several are merged only on a replica set that keeps images");
+            self.plan = self.asked.in_one_stream();
+            self.merge = merge(&self.client, &self.settings, &self.plan, &self.metrics);
+        }
+>>>>>>> 30cae98 (Plan what the streams ask for, leave out what no rule reads, and merge two streams in the order of the log)
     }
 }
 
-fn stream(client: &Client, settings: &SourceSettings, plan: &Plan, metrics: &Arc<Metrics>) -> Stream {
-    let SourceSettings { batch_size, await_time, .. } = settings;
-    Stream::new(client.clone(), plan.streams()[0].clone(), *batch_size, await_time.0, metrics.clone())
+fn merge(client: &Client, settings: &SourceSettings, plan: &Plan, metrics: &Arc<Metrics>) -> Merge {
+    let await_time = match plan.streams().len() {
+        1 => settings.await_time.0,
+        _ => settings.await_time.0.min(MERGED_AWAIT_TIME),
+    };
+    let stream = |stream: &StreamPlan| {
+        Stream::new(client.clone(), stream.clone(), settings.batch_size, await_time, metrics.clone())
+    };
+    Merge::new(plan.streams().iter().map(stream).collect())
 }
 
 /// Refuses what has no change streams that could be resumed.
@@ -106,17 +136,20 @@ fn check(deployment: &Deployment) -> Result<(), SourceError> {
 #[async_trait]
 impl Source for ChangeStreamSource {
     async fn open(&mut self, start: &Start) -> Result<(), SourceError> {
-        self.stream.close();
+        self.merge.close();
         let version = self.facts().await?.version;
-        self.stream.has_images = version >= Version::WITH_IMAGES;
-        self.stream.open(start).await
+        self.merge.open(start, version >= Version::WITH_IMAGES).await
     }
 
     async fn next(&mut self) -> Result<Batch, SourceError> {
+<<<<<<< HEAD
         let mut batch = self.stream.next().await?;
         // Of two shards one may have sent its part of a transaction, and the other not yet.
         batch.leaves_nothing &= self.deployment.as_ref().is_none_or(|found| found.kind != DeploymentKind::Sharded);
         Ok(batch)
+=======
+        self.merge.next().await
+>>>>>>> 30cae98 (Plan what the streams ask for, leave out what no rule reads, and merge two streams in the order of the log)
     }
 
     async fn look_up(&mut self, batch: &mut Batch, wants: &Wants<'_>) -> Result<usize, SourceError> {
@@ -127,15 +160,16 @@ impl Source for ChangeStreamSource {
                 self.metrics.look_ups.with_label_values(&[outcome]).inc_by(count);
             }
         }
-        looked_up.map_err(|error| self.stream.error(error, None))
+        looked_up.map_err(|error| self.merge.error(error))
     }
 
     fn adopt(&mut self, plan: &Plan) -> bool {
-        if self.plan == *plan {
+        if self.asked == *plan {
             return false;
         }
-        self.plan = plan.clone();
-        self.stream = stream(&self.client, &self.settings, plan, &self.metrics);
+        (self.asked, self.plan) = (plan.clone(), plan.clone());
+        self.merge = merge(&self.client, &self.settings, plan, &self.metrics);
+        self.fit_plan();
         true
     }
 

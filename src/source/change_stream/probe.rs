@@ -149,7 +149,7 @@ async fn stream_finding(source: &mut ChangeStreamSource, user: &User) -> Finding
         Ok(()) => source.next().await.map(drop),
         Err(error) => Err(error),
     };
-    source.stream.close();
+    source.merge.close();
     match opened {
         Ok(()) => Finding::ok(format!("the change stream of {} can be read", source.plan.scope().target())),
         Err(error @ SourceError::Unauthorized { .. }) => Finding {

@@ -13,7 +13,8 @@ use crate::rules::NamespacePattern;
 /// twenty; to send it takes 9).
 const FILTERED_NAMESPACES_MAX: usize = 3;
 
-fn exact(pattern: &NamespacePattern) -> Option<Namespace> {
+/// The collection that a pattern names, if it names exactly one.
+pub(super) fn exact(pattern: &NamespacePattern) -> Option<Namespace> {
     (is_exact(&pattern.database) && is_exact(&pattern.collection))
         .then(|| Namespace { database: pattern.database.clone(), collection: pattern.collection.clone() })
 }

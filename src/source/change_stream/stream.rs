@@ -90,6 +90,11 @@ impl Stream {
         self.cursor = None;
     }
 
+    /// The place after everything handed over, or where it was opened; absent as long as that is not known.
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
     /// The images to ask for just now.
     fn images(&self) -> ImageNeeds {
         match self.pace {
@@ -110,12 +115,8 @@ impl Stream {
             Start::At(time) => Some(Position::at_time(*time)),
             Start::Resume(position) => Some(position.clone()),
             Start::Beyond(position) => {
-                let Position { time, resume } = position;
-                self.read_before = match resume {
-                    Resume::After(token) | Resume::AfterInvalidate(token) => Some(token.clone()),
-                    Resume::AtTime => None,
-                };
-                Some(Position::at_time(*time))
+                self.read_before = position.token().map(RawDocument::to_owned);
+                Some(Position::at_time(position.time))
             }
         };
         self.is_at_beginning = *start == Start::Beginning;
@@ -160,10 +161,7 @@ impl Stream {
         let is_read = |index: &usize| token_of(*index).and_then(Place::of).is_some_and(|other| other <= place);
         let count = (0..batch.len()).take_while(is_read).count();
         batch.drop_first(count);
-        let end = batch.end.as_ref().and_then(|end| match &end.resume {
-            Resume::After(token) | Resume::AfterInvalidate(token) => Place::of(token),
-            Resume::AtTime => None,
-        });
+        let end = batch.end.as_ref().and_then(Position::token).and_then(Place::of);
         if batch.is_empty() && end.is_none_or(|end| end <= place) {
             // After an `invalidate` only its own token leads on.
             if !matches!(batch.end, Some(Position { resume: Resume::AfterInvalidate(_), .. })) {

@@ -30,6 +30,16 @@ impl Chance {
         self.next() % 100 < percent
     }
 
+    /// A number below `count`.
+    pub fn below(&mut self, count: usize) -> usize {
+        usize::try_from(self.next() % count as u64).expect("it is below a usize")
+    }
+
+    /// One of these.
+    pub fn pick<'o, T>(&mut self, options: &'o [T]) -> &'o T {
+        &options[self.below(options.len())]
+    }
+
     /// A time in the range of milliseconds.
     pub fn milliseconds(&mut self, range: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(range.start + self.next() % (range.end - range.start))

@@ -3,6 +3,8 @@
 pub mod chance;
 pub mod load;
 mod program;
+pub mod random_rules;
+pub mod random_writes;
 pub mod received;
 mod stream;
 

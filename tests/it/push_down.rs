@@ -1,0 +1,148 @@
+//! What the server leaves out, and in how many streams it is asked, makes no difference to any event.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bson::{Document, doc};
+use changeling::change::{Batch, Entry};
+use changeling::metrics::Metrics;
+use changeling::mongo_client;
+use changeling::position::{ClusterTime, Position, Start};
+use changeling::rules::{ImageNeeds, Outcome, RuleSet};
+use changeling::secret::Secret;
+use changeling::source::{ChangeStreamSource, Plan, Source, SourceSettings, StreamCount};
+use mongodb::{Client, Database};
+
+use crate::support::chance::Chance;
+use crate::support::random_rules::rule_set;
+use crate::support::random_writes::{self, COLLECTIONS};
+use crate::support::{PATIENCE, free_name};
+
+/// Random writes, and rule sets that are tried on them.
+const WRITES: usize = 2_500;
+const RULE_SETS: usize = 40;
+
+/// A database with a history.
+struct History {
+    client: Client,
+    name: String,
+    start: ClusterTime,
+    end: ClusterTime,
+}
+
+impl History {
+    async fn write(chance: &mut Chance) -> Self {
+        let server = changeling_servers::shared().await.unwrap();
+        let client = mongo_client::connect(&Secret::new(server.uri())).await.unwrap();
+        let name = free_name("push_down");
+        let database = client.database(&name);
+        random_writes::prepare(&database).await;
+        let start = now(&database).await;
+        random_writes::write(&client, &database, chance, WRITES).await;
+        let end = now(&database).await;
+        Self { client, name, start, end }
+    }
+
+    /// Everything that a plan gives, in batches; opened again at a random place after `percent` of the batches.
+    async fn read(&self, plan: &Plan, chance: &mut Chance, percent: u64) -> Vec<Batch> {
+        let mut source = self.source(plan);
+        source.open(&Start::At(self.start)).await.unwrap();
+        let mut batches = Vec::new();
+        let mut position = None;
+        loop {
+            let mut batch = tokio::time::timeout(PATIENCE, source.next()).await.unwrap().unwrap();
+            if chance.happens(percent) && !batch.is_empty() {
+                // As after a crash: a part of the batch was settled, and reading goes on after its last change.
+                let rest = batch.split_off(1 + chance.below(batch.len()));
+                position = batch.end.clone().or(position);
+                source = self.source(plan);
+                source.open(&Start::Resume(position.clone().expect("a change was read"))).await.unwrap();
+                drop(rest);
+            }
+            position = batch.end.clone().or(position);
+            let is_done = batch.is_empty() && position.as_ref().is_some_and(|position| position.time >= self.end);
+            batches.push(batch);
+            if is_done {
+                return batches;
+            }
+        }
+    }
+
+    fn source(&self, plan: &Plan) -> ChangeStreamSource {
+        let settings = serde_json::json!({"uri": "unused", "await_time": "20ms", "batch_size": 300});
+        let settings: SourceSettings = serde_json::from_value(settings).unwrap();
+        ChangeStreamSource::new(self.client.clone(), &settings, plan.clone(), Arc::new(Metrics::new().unwrap()))
+    }
+
+    fn plan(&self, rules: &RuleSet, streams: StreamCount, is_pushed_down: bool) -> Plan {
+        Plan::for_rules(rules, &rules.namespaces(), &[], streams, is_pushed_down)
+    }
+}
+
+/// A time after everything written so far: that of a write of our own.
+async fn now(database: &Database) -> ClusterTime {
+    database.collection::<Document>("marks").insert_one(doc! {}).await.unwrap();
+    let answer = database.run_command(doc! {"ping": 1}).await.unwrap();
+    answer.get_timestamp("operationTime").unwrap().into()
+}
+
+/// What the rules make of batches, in words: every event in all its parts, and every rule that was undecided or failed.
+fn told(rules: &RuleSet, batches: &[Batch]) -> Vec<String> {
+    let mut outcome = Outcome::default();
+    let mut told = Vec::new();
+    for entry in batches.iter().flat_map(Batch::entries) {
+        let Entry::Change(change) = entry.unwrap() else { continue };
+        outcome.clear();
+        rules.apply(&change, &mut outcome);
+        told.extend(outcome.events.iter().map(|event| format!("{event:?}")));
+        told.extend(outcome.undecided.iter().map(|undecided| format!("{:?} {undecided:?}", change.cluster_time)));
+        told.extend(outcome.failed.iter().map(|failed| format!("{failed:?}")));
+    }
+    told
+}
+
+fn bytes(batches: &[Batch]) -> usize {
+    batches.iter().map(|batch| (0..batch.len()).filter_map(|one| batch.document(one)).map(|one| one.as_bytes().len()).sum::<usize>()).sum()
+}
+
+fn assert_same(whole: &[String], other: &[String], what: &str, text: &str, seed: u64) {
+    if let Some(index) = (0..whole.len().max(other.len())).find(|index| whole.get(*index) != other.get(*index)) {
+        panic!(
+            "{what}: entry {index} of {} and {} differs (seed {seed})\n{:?}\n{:?}\n{text}",
+            whole.len(), other.len(), whole.get(index), other.get(index)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_rules_on_random_changes_give_the_same_events_whatever_the_server_leaves_out() {
+    let (mut chance, seed) = Chance::seeded();
+    let history = History::write(&mut chance).await;
+    let mut read_whole: HashMap<(bool, bool), Vec<Batch>> = HashMap::new();
+    let (mut told_count, mut two_count, mut sent, mut all) = (0, 0, 0, 0);
+    for _ in 0..RULE_SETS {
+        let (rules, text) = rule_set(&history.name, &mut chance);
+        let needs = rules.image_needs_of_all();
+        if !read_whole.contains_key(&(needs.before, needs.after)) {
+            let plan = Plan::new(database_scope(&history.name), needs);
+            let batches = history.read(&plan, &mut chance, 0).await;
+            read_whole.insert((needs.before, needs.after), batches);
+        }
+        let unfiltered = &read_whole[&(needs.before, needs.after)];
+        let whole = told(&rules, unfiltered);
+        let plan = history.plan(&rules, StreamCount::One, true);
+        let pushed_down = history.read(&plan, &mut chance, 0).await;
+        assert_same(&whole, &told(&rules, &pushed_down), "pushed down", &text, seed);
+        (told_count, sent, all) = (told_count + whole.len(), sent + bytes(&pushed_down), all + bytes(unfiltered));
+        let plan = history.plan(&rules, StreamCount::Two, true);
+        if plan.streams().len() == 2 {
+            two_count += 1;
+            let merged = history.read(&plan, &mut chance, 0).await;
+            assert_same(&whole_of_two(&rules, &history, &mut chance).await, &told(&rules, &merged), "two streams", &text, seed);
+            let restarted = history.read(&plan, &mut chance, 30).await;
+            assert_same(&told(&rules, &merged), &told(&rules, &restarted), "two streams, restarted", &text, seed);
+        }
+    }
+    assert!(told_count > 1_000 && sent < all, "{told_count} entries, {sent} bytes of {all}");
+    assert!(two_count > 0, "no rule set was read by two streams");
+}
