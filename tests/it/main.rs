@@ -14,6 +14,7 @@ mod pipeline_mongodb;
 mod pipeline_rules;
 mod reload;
 mod rule_cases;
+mod push_down;
 mod rules;
 mod servers;
 mod simulated;

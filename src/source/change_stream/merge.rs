@@ -151,7 +151,10 @@ impl Merge {
                 return None;
             }
             self.tell(position);
-            return Some(Batch::empty(self.told.clone()));
+            let leaves_nothing = self.lanes.iter().all(|lane| matches!(lane.reached, Reached::PastTime(_)));
+            let mut batch = Batch::empty(self.told.clone());
+            batch.leaves_nothing = leaves_nothing;
+            return Some(batch);
         }
         let mut batch = self.take(&counts);
         let last = batch.len().checked_sub(1).and_then(|last| batch.document(last));
@@ -194,7 +197,7 @@ impl Lane {
         if let Some(Position { time, resume }) = &batch.end {
             let is_new = self.opened_at.is_some_and(|opened| *time > opened);
             self.reached = match resume {
-                Resume::After(_) if batch.is_empty() && is_new => Reached::PastTime(*time),
+                Resume::After(_) if batch.leaves_nothing && is_new => Reached::PastTime(*time),
                 Resume::After(token) | Resume::AfterInvalidate(token) => Reached::Token(token.clone(), *time),
                 Resume::AtTime => Reached::Unknown,
             };

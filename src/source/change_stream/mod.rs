@@ -90,14 +90,14 @@ impl ChangeStreamSource {
         self.deployment.as_ref().ok_or(SourceError::Closed)
     }
 
-<<<<<<< HEAD
     /// The newest operation that the server knew of when it was first asked.
     ///
     /// # Errors
     /// If it can not be asked, or has no change streams.
     pub async fn operation_time(&mut self) -> Result<Option<ClusterTime>, SourceError> {
         Ok(self.facts().await?.time)
-=======
+    }
+
     /// One stream is enough where there are no images, and several can only be merged on a replica set.
     fn fit_plan(&mut self) {
         let Some(Deployment { kind, version, .. }) = &self.deployment else { return };
@@ -107,7 +107,6 @@ impl ChangeStreamSource {
             self.plan = self.asked.in_one_stream();
             self.merge = merge(&self.client, &self.settings, &self.plan, &self.metrics);
         }
->>>>>>> 30cae98 (Plan what the streams ask for, leave out what no rule reads, and merge two streams in the order of the log)
     }
 }
 
@@ -142,14 +141,10 @@ impl Source for ChangeStreamSource {
     }
 
     async fn next(&mut self) -> Result<Batch, SourceError> {
-<<<<<<< HEAD
-        let mut batch = self.stream.next().await?;
+        let mut batch = self.merge.next().await?;
         // Of two shards one may have sent its part of a transaction, and the other not yet.
         batch.leaves_nothing &= self.deployment.as_ref().is_none_or(|found| found.kind != DeploymentKind::Sharded);
         Ok(batch)
-=======
-        self.merge.next().await
->>>>>>> 30cae98 (Plan what the streams ask for, leave out what no rule reads, and merge two streams in the order of the log)
     }
 
     async fn look_up(&mut self, batch: &mut Batch, wants: &Wants<'_>) -> Result<usize, SourceError> {

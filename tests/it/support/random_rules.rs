@@ -8,18 +8,50 @@ use super::random_writes::COLLECTIONS;
 
 const PATHS: [&str; 11] = ["s", "n", "o", "o.p", "o.q", "o.q.r", "o.0", "a", "a.0", "e.0.q", "t"];
 const QUERIES: [&str; 18] = [
-    "$.after.s", "$.before.s", "$.after.n", "$.before.o.p", "$.after.o", "$.after.e[*].q", "$.after.e[?@.q > 1].k",
-    "$.after.a[-1]", "$.before.a[?@ == $.after.n]", "$.key._id", "$.after.t", "$.change.operation", "$.change.updated",
-    "$.change.removed", "$.meta.evidence", "$.after", "$", "$.after..q",
+    "$.after.s",
+    "$.before.s",
+    "$.after.n",
+    "$.before.o.p",
+    "$.after.o",
+    "$.after.e[*].q",
+    "$.after.e[?@.q > 1].k",
+    "$.after.a[-1]",
+    "$.before.a[?@ == $.after.n]",
+    "$.key._id",
+    "$.after.t",
+    "$.change.operation",
+    "$.change.updated",
+    "$.change.removed",
+    "$.meta.evidence",
+    "$.after",
+    "$",
+    "$.after..q",
 ];
 const TRANSITIONS: [&str; 14] = [
-    "paid", "{from: new}", "{from: [new, paid], to: sent}", "{to: [paid, 1]}", "{to: {gte: 2}}", "changed", "unchanged", "appears",
-    "disappears", "increased", "decreased", "{crosses: {below: 2}}", "{to: {type: [array, object]}}", "{to: {not: paid}}",
+    "paid",
+    "{from: new}",
+    "{from: [new, paid], to: sent}",
+    "{to: [paid, 1]}",
+    "{to: {gte: 2}}",
+    "changed",
+    "unchanged",
+    "appears",
+    "disappears",
+    "increased",
+    "decreased",
+    "{crosses: {below: 2}}",
+    "{to: {type: [array, object]}}",
+    "{to: {not: paid}}",
 ];
-const MATCHERS: [&str; 8] = ["paid", "[new, 1]", "1", "{gte: 2}", "{exists: true}", "{exists: false}", "{not: sent}", "{type: string}"];
+const MATCHERS: [&str; 8] =
+    ["paid", "[new, 1]", "1", "{gte: 2}", "{exists: true}", "{exists: false}", "{not: sent}", "{type: string}"];
 const EACH: [&str; 6] = [
-    "{path: e, key: k, is: added}", "{path: e, key: k, is: removed}", "{path: e, key: k, is: changed, when: {q: increased}}",
-    "{path: e, is: added, where: {q: {gt: 0}}}", "{path: a, is: removed}", "{path: a, is: added}",
+    "{path: e, key: k, is: added}",
+    "{path: e, key: k, is: removed}",
+    "{path: e, key: k, is: changed, when: {q: increased}}",
+    "{path: e, is: added, where: {q: {gt: 0}}}",
+    "{path: a, is: removed}",
+    "{path: a, is: added}",
 ];
 
 /// A rule set of a few rules, and its text.
@@ -30,7 +62,11 @@ pub fn rule_set(database: &str, chance: &mut Chance) -> (RuleSet, String) {
         let queries = if chance.happens(60) { &QUERIES[..12] } else { &QUERIES[..] };
         let mut text = "version: 1\nrules:\n".to_owned();
         for number in 0..count {
-            let rule = (0..100).map(|_| rule(number, database, queries, chance)).find(|rule| is_good(rule));
+            let new = |chance: &mut Chance| match chance.happens(10) {
+                true => transaction(number, database, chance),
+                false => rule(number, database, queries, chance),
+            };
+            let rule = (0..100).map(|_| new(chance)).find(|rule| is_good(rule));
             text.push_str(&rule.unwrap_or_default());
         }
         let read = rules::read(&[SourceFile { name: "rules".to_owned(), text: text.clone() }]);
@@ -43,6 +79,19 @@ pub fn rule_set(database: &str, chance: &mut Chance) -> (RuleSet, String) {
 fn is_good(rule: &str) -> bool {
     let text = format!("version: 1\nrules:\n{rule}");
     !rules::read(&[SourceFile { name: "rules".to_owned(), text }]).diagnostics.has_errors()
+}
+
+/// A rule on a transaction.
+fn transaction(number: usize, database: &str, chance: &mut Chance) -> String {
+    let [first, second] = [(); 2].map(|()| COLLECTIONS[chance.below(COLLECTIONS.len())]);
+    let (path, transition) = (*chance.pick(&PATHS), *chance.pick(&TRANSITIONS));
+    let unknown = *chance.pick(&["skip", "assume"]);
+    format!(
+        "  - event: R{number}\n    unknown: {unknown}\n    transaction:\n      one: {{collection: {database}.{first}, on: [insert, update], many: true}}\n      \
+         other: {{collection: {database}.{second}, when: {{{path}: {transition}}}, optional: {}}}\n    \
+         data: {{keys: \"$.one[*].key._id\", after: $.other.after.s, before: $.other.before.n}}\n",
+        chance.happens(50)
+    )
 }
 
 fn rule(number: usize, database: &str, queries: &[&str], chance: &mut Chance) -> String {
@@ -58,8 +107,9 @@ fn rule(number: usize, database: &str, queries: &[&str], chance: &mut Chance) ->
     };
     match chance.below(8) {
         0..=3 => {
-            let when: Vec<String> =
-                (0..1 + chance.below(2)).map(|_| format!("{}: {}", chance.pick(&PATHS), chance.pick(&TRANSITIONS))).collect();
+            let when: Vec<String> = (0..1 + chance.below(2))
+                .map(|_| format!("{}: {}", chance.pick(&PATHS), chance.pick(&TRANSITIONS)))
+                .collect();
             let when = if chance.happens(20) {
                 format!("{{any: [{}]}}", when.iter().map(|one| format!("{{{one}}}")).collect::<Vec<_>>().join(", "))
             } else {

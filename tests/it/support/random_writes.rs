@@ -38,7 +38,7 @@ pub async fn write(client: &Client, database: &Database, chance: &mut Chance, co
 }
 
 async fn one(database: &Database, chance: &mut Chance, session: Option<&mut ClientSession>) {
-    let collection: Collection<Document> = database.collection(chance.pick(&COLLECTIONS));
+    let collection: Collection<Document> = database.collection(COLLECTIONS[chance.below(COLLECTIONS.len())]);
     let filter = doc! {"_id": chance.below(IDS) as i32};
     // A write that does not fit the document is refused, and is no change: it would end a transaction, so none is tried in one.
     let is_alone = session.is_none();
@@ -65,7 +65,11 @@ async fn one(database: &Database, chance: &mut Chance, session: Option<&mut Clie
         }
     };
     if let Err(error) = written {
-        assert!(is_alone && matches!(*error.kind, mongodb::error::ErrorKind::Write(_) | mongodb::error::ErrorKind::Command(_)), "{error}");
+        assert!(
+            is_alone
+                && matches!(*error.kind, mongodb::error::ErrorKind::Write(_) | mongodb::error::ErrorKind::Command(_)),
+            "{error}"
+        );
     }
 }
 
