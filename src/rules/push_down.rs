@@ -63,6 +63,12 @@ impl PushDown {
 }
 
 impl RuleSet {
+    /// True if some rule reads how well a change is known as a whole (`$.meta.evidence`): that depends on the images that are asked
+    /// for, also by other rules.
+    pub fn reads_evidence(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reads_evidence)
+    }
+
     /// What the rules that look at one of the collections can do without; `covers` says which those are.
     pub fn push_down(&self, covers: &dyn Fn(&NamespacePattern) -> bool) -> PushDown {
         PushDown::of(self.rules.iter().filter(|rule| rule.collections.iter().any(covers)))

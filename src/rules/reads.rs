@@ -65,6 +65,8 @@ pub(super) struct Reads {
     list: Vec<Read>,
     /// It reads the update's own description, beyond what that says of the places in `list`.
     pub(super) description: bool,
+    /// It reads how well the change as a whole is known, which depends on the images that are asked for.
+    pub(super) evidence: bool,
     /// It reads what was there before.
     before: bool,
     /// It has a transition, which a replacement shows only beside the document before it.
@@ -195,6 +197,8 @@ impl Reads {
         // Operation and names are told by every change.
         let is_plain =
             path.steps.first().is_some_and(|step| ["operation", "database", "collection"].contains(&&*step.text));
+        let is_evidence = path.steps.first().is_none_or(|step| &*step.text == "evidence");
+        self.evidence |= root == Root::Whole || (root == Root::Meta && is_evidence);
         self.description |= root == Root::Whole || (root == Root::Change && !is_plain);
         match root {
             Root::Before => self.before = true,

@@ -41,6 +41,8 @@ pub(super) struct CompiledRule {
     pub(super) reads: Vec<Read>,
     /// It reads the update's own description as a whole.
     pub(super) reads_description: bool,
+    /// It reads how well the change as a whole is known.
+    pub(super) reads_evidence: bool,
     /// Its changes may become dead letters, which hold the change as it came.
     pub(super) keeps_changes: bool,
     /// The group of rules of which only the first that matches fires.
@@ -110,6 +112,7 @@ impl CompiledRule {
             needs,
             reads: reads.list(),
             reads_description: reads.description,
+            reads_evidence: reads.evidence,
             keeps_changes: rule.unknown == UnknownPolicy::DeadLetter || data.may_lack(),
             group: None,
             // An update's own description says what is new, and is no exact evidence.

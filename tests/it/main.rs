@@ -15,6 +15,7 @@ mod pipeline_rules;
 mod reload;
 mod rule_cases;
 mod push_down;
+mod reload;
 mod rules;
 mod servers;
 mod simulated;

@@ -14,7 +14,7 @@ use changeling::source::{ChangeStreamSource, Plan, Scope, Source, SourceSettings
 use mongodb::{Client, Database};
 
 use crate::support::chance::Chance;
-use crate::support::random_rules::rule_set;
+use crate::support::random_rules::{parted_rule_set, rule_set};
 use crate::support::random_writes;
 use crate::support::{PATIENCE, free_name};
 
@@ -144,8 +144,11 @@ async fn random_rules_on_random_changes_give_the_same_events_whatever_the_server
     let history = History::write(&mut chance).await;
     let mut read_whole: HashMap<(bool, bool), Vec<Batch>> = HashMap::new();
     let (mut told_count, mut two_count, mut sent, mut all) = (0, 0, 0, 0);
-    for _ in 0..RULE_SETS {
-        let (rules, text) = rule_set(&history.name, &mut chance);
+    for number in 0..RULE_SETS {
+        let (rules, text) = match number % 3 {
+            0 => parted_rule_set(&history.name, &mut chance),
+            _ => rule_set(&history.name, &mut chance),
+        };
         let rules = Arc::new(rules);
         let needs = rules.image_needs_of_all();
         if !read_whole.contains_key(&(needs.before, needs.after)) {
@@ -163,7 +166,6 @@ async fn random_rules_on_random_changes_give_the_same_events_whatever_the_server
         if plan.streams().len() == 2 {
             two_count += 1;
             let merged = history.read(&plan, &mut chance, 0).await;
-            // What one stream asks for, the second one asks for too where it has rules that need it.
             assert_same(&whole, &told(&rules, &merged), "two streams", &text, seed);
             let restarted = history.read(&plan, &mut chance, 30).await;
             assert_same(&told(&rules, &merged), &told(&rules, &restarted), "two streams, restarted", &text, seed);

@@ -126,6 +126,8 @@ fn collections_for_images(
     with.retain(is_watched);
     let is_many_without = without.len() >= OTHERS_MIN * with.len() || without.iter().any(|(one, _)| !one.is_exact());
     let is_wanted = match streams {
+        // An event must not tell by how many streams its change was read.
+        _ if rules.reads_evidence() => false,
         StreamCount::One => false,
         StreamCount::Two => true,
         StreamCount::Auto => is_many_without,
@@ -202,6 +204,9 @@ rules:
         assert_eq!(streams(&glob, StreamCount::Auto), two);
         let globs_need_images = rules(&FEW.replace("shop.orders", "shop.o*"));
         assert_eq!(streams(&globs_need_images, StreamCount::Two).len(), 1);
+        let evidence =
+            rules(&format!("{FEW}  - {{event: E, collection: shop.x, on: insert, data: {{e: $.meta.evidence}}}}\n"));
+        assert_eq!(streams(&evidence, StreamCount::Two).len(), 1, "an event would tell of it");
         let all_need_images = rules(&FEW.replace("on: insert", "when: {x: changed}"));
         assert_eq!(streams(&all_need_images, StreamCount::Two).len(), 1);
     }

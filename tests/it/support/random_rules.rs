@@ -81,6 +81,29 @@ fn is_good(rule: &str) -> bool {
     !rules::read(&[SourceFile { name: "rules".to_owned(), text }]).diagnostics.has_errors()
 }
 
+/// Rules of which those on one collection need images, and those on the others none: they can be read by two streams.
+pub fn parted_rule_set(database: &str, chance: &mut Chance) -> (RuleSet, String) {
+    let mut text = "version: 1\nrules:\n".to_owned();
+    let place = "collection: ".to_owned() + database + ".one";
+    for number in 0..1 + chance.below(3) {
+        let on_one = |chance: &mut Chance| {
+            let (path, transition) = (chance.pick(&PATHS), chance.pick(&TRANSITIONS));
+            let data = format!("{{d: {}, b: $.before.n}}", chance.pick(&QUERIES[..12]));
+            format!("  - {{event: R{number}, {place}, when: {{{path}: {transition}}}, data: {data}}}\n")
+        };
+        text.push_str(&(0..100).map(|_| on_one(chance)).find(|rule| is_good(rule)).unwrap_or_default());
+    }
+    for (number, name) in COLLECTIONS.iter().enumerate().skip(1).filter(|_| chance.happens(80)) {
+        let on = chance.pick(&["insert", "update", "[insert, delete]", "[insert, update, delete]"]);
+        text.push_str(&format!(
+            "  - {{event: O{number}, collection: {database}.{name}, on: {on}, data: {{k: $.key._id, c: $.change.updated}}}}\n"
+        ));
+    }
+    let read = rules::read(&[SourceFile { name: "rules".to_owned(), text: text.clone() }]);
+    assert!(!read.diagnostics.has_errors(), "{}", read.diagnostics.render());
+    (RuleSet::compile(read.rules), text)
+}
+
 /// A rule on a transaction.
 fn transaction(number: usize, database: &str, chance: &mut Chance) -> String {
     let [first, second] = [(); 2].map(|()| COLLECTIONS[chance.below(COLLECTIONS.len())]);
