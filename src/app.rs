@@ -14,6 +14,7 @@
 //! ```
 
 mod history;
+mod image_plan;
 mod recording;
 mod reload;
 
@@ -30,12 +31,18 @@ use crate::http::{HttpError, HttpServer};
 use crate::metrics::Metrics;
 use crate::mongo_client::{self, ConnectError, Privileges};
 use crate::namespace::Namespace;
+<<<<<<< HEAD
 use crate::pipeline::{CoverageLog, LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
 use crate::rules::RuleSet;
+=======
+use crate::pipeline::{LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
+use crate::rules::{ImageNeeds, RuleSet};
+>>>>>>> 7411297 (Show what every collection needs of images and why, and switch them on where that is wanted)
 use crate::sink::{self, Envelope, Sink, SinkError};
-use crate::source::{self, ChangeStreamSource, Finding, Grade, Source, SourceError};
+use crate::source::{self, ChangeStreamSource, Finding, Grade, ImageSetting, Source, SourceError};
 
 pub use history::{From, History, HistoryProgress, Images};
+pub use image_plan::CollectionPlan;
 pub use recording::{Recorded, Recording, record};
 pub use reload::ReloadRequest;
 use reload::Reloader;
@@ -224,7 +231,7 @@ impl App {
         let dead_letters = sink::build_dead_letters(&config.dead_letters(), &envelope, &config.source.uri)?;
         let store = checkpoint::build(&config.checkpoint, &config.name, &client).await?;
         tell(&config, &deployment, &lanes);
-        tell_missing_images(&mut source, &rules).await?;
+        see_to_images(&config, &rules, &mut source).await?;
         let pipeline = Pipeline {
             source: Box::new(source),
             start: config.source.start.start(),
@@ -243,9 +250,17 @@ impl App {
     }
 }
 
-/// Warns of the images that rules need and the server does not keep.
-async fn tell_missing_images(source: &mut ChangeStreamSource, rules: &RuleSet) -> Result<(), SourceError> {
+/// Switches on the images that rules need, if the configuration wants that; warns of those that are missing.
+async fn see_to_images(config: &Config, rules: &RuleSet, source: &mut ChangeStreamSource) -> Result<(), SourceError> {
     let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
+    if config.source.images == ImageSetting::Enable && rules.image_needs_of_all() != ImageNeeds::default() {
+        let kept = source::kept_images(source).await?;
+        let lacks = |kept: &source::KeptImages| {
+            kept.are_kept == Some(false) && needs(&kept.collection) != ImageNeeds::default()
+        };
+        let lacking: Vec<Namespace> = kept.into_iter().filter(lacks).map(|kept| kept.collection).collect();
+        source::enable_images(source, &lacking).await?;
+    }
     let mut missing = source::missing_images(source, &needs).await?;
     name_undecided(rules, &mut missing);
     for Finding { text, help, .. } in &missing {
@@ -254,11 +269,20 @@ async fn tell_missing_images(source: &mut ChangeStreamSource, rules: &RuleSet) -
     Ok(())
 }
 
+/// What the database says to a configuration.
+#[derive(Debug, Default)]
+pub struct Probed {
+    /// One fact each.
+    pub findings: Vec<Finding>,
+    /// What the rules need of each collection; absent if the database does not tell its collections.
+    pub images: Option<Vec<CollectionPlan>>,
+}
+
 /// Asks the database what a run of this configuration would need of it. Nothing is written.
 ///
 /// # Errors
 /// If no client can be made of the connection string; whatever the server says is a finding.
-pub async fn probe(config: &Config) -> Result<Vec<Finding>, AppError> {
+pub async fn probe(config: &Config) -> Result<Probed, AppError> {
     let client = mongo_client::connect(&config.source.uri).await?;
     let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
     let rules = &config.rule_set;
@@ -266,13 +290,15 @@ pub async fn probe(config: &Config) -> Result<Vec<Finding>, AppError> {
     let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
     let mut findings = source::probe(&mut source, &needs).await;
     name_undecided(rules, &mut findings);
+    let is_readable = findings.iter().all(|finding| finding.grade != Grade::Problem);
+    let images = if is_readable { image_plan::plans(rules, &mut source).await.ok() } else { None };
     // A server that does not answer has been told already.
     if let Ok(Some(privileges)) = Privileges::find(&client).await {
         findings.extend(
             config.written().iter().filter(|one| !privileges.may_write(one)).map(|one| unwritable(one, &privileges)),
         );
     }
-    Ok(findings)
+    Ok(Probed { findings, images })
 }
 
 fn unwritable(collection: &Namespace, privileges: &Privileges) -> Finding {

@@ -108,10 +108,10 @@ impl Reloader {
         let plan = self.config.plan(&rules);
         let mut source =
             ChangeStreamSource::new(self.client.clone(), &self.config.source, plan.clone(), self.metrics.clone());
-        if let Err(error) = super::tell_missing_images(&mut source, &rules).await {
+        if let Err(error) = super::see_to_images(&self.config, &rules, &mut source).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "whether the server keeps the images that the new rules need is not known"
+                "the images that the new rules need can not be seen to"
             );
         }
         let answer = self.slot.exchange(rules.clone(), Some(plan));

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write as _};
 
-use changeling::app;
+use changeling::app::{self, CollectionPlan, Probed};
 use changeling::config::{self, Config, ConfigError, Reading};
 use changeling::source::{Finding, Grade};
 use changeling::yaml::Diagnostics;
+use comfy_table::{ContentArrangement, Table};
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
 
@@ -16,7 +17,8 @@ use super::{ConfigArgument, Failure, Verdict, failure, findings};
 #[command(
     after_help = "All mistakes of the configuration and of the rules are told at once, each with its line and the way out. Then the\n\
         database is asked for its version, its kind, our permissions and the images of documents that rules need;\n\
-        what is missing is told with the command that changes it. Nothing is written anywhere.\n\n\
+        what is missing is told with the command that changes it. A table shows what the rules need of each collection,\n\
+        which rule and path asks for it, and what it costs. Nothing is written anywhere.\n\n\
         Examples:\n  \
         changeling check\n  \
         changeling check --offline     files only, for example before a commit\n  \
@@ -42,6 +44,9 @@ struct Report<'r> {
     /// Absent if the database was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     database: Option<&'r [Finding]>,
+    /// What the rules need of each collection; absent if the database does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<&'r [CollectionPlan]>,
 }
 
 impl Check {
@@ -58,12 +63,15 @@ impl Check {
             Ok(_) | Err(ConfigError::Unusable(_)) => None,
             Err(error) => return Err(Failure::Unusable(Box::new(error))),
         };
-        let has_problem = database.iter().flatten().any(|finding| finding.grade == Grade::Problem);
+        let findings = database.as_ref().map(|probed| probed.findings.as_slice());
+        let images = database.as_ref().and_then(|probed| probed.images.as_deref());
+        let has_problem = findings.into_iter().flatten().any(|finding| finding.grade == Grade::Problem);
         let good = !diagnostics.has_errors() && !has_problem;
         if self.json {
-            findings::print_json(&Report { good, problems: &diagnostics, database: database.as_deref() })?;
+            findings::print_json(&Report { good, problems: &diagnostics, database: findings, images })?;
         } else {
-            self.print_database(diagnostics.has_errors(), database.as_deref())?;
+            self.print_database(diagnostics.has_errors(), findings)?;
+            images.filter(|images| !images.is_empty()).map_or(Ok(()), print_images)?;
         }
         Ok(if good { Verdict::Yes } else { Verdict::No })
     }
@@ -95,6 +103,35 @@ impl Check {
     }
 }
 
+/// The table of collections and images; the commands stand under it, whole, so that they can be copied.
+fn print_images(plans: &[CollectionPlan]) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["collection", "rules", "needs", "keeps", "why (rule: path)", "expected cost"]);
+    for plan in plans {
+        let rules: Vec<&str> = plan.rules.iter().map(|rule| &**rule).collect();
+        let keeps = match plan.keeps {
+            Some(true) => "images",
+            Some(false) => "none",
+            None => "does not exist",
+        };
+        let name = plan.collection.to_string();
+        table.add_row([name.as_str(), &rules.join("\n"), plan.needs, keeps, &plan.why().join("\n"), plan.cost]);
+    }
+    let mut output = anstream::stdout().lock();
+    writeln!(output, "\nimages of documents\n{table}")?;
+    for (plan, command) in plans.iter().filter_map(|plan| Some((plan, plan.command.as_ref()?))) {
+        let undecided: Vec<&str> = plan.undecided.iter().map(|rule| &**rule).collect();
+        let without = match undecided.is_empty() {
+            true => "without it, documents are looked up".to_owned(),
+            false => format!("without it, undecided: {}", undecided.join(", ")),
+        };
+        writeln!(output, "{} {command}\n         {without}", plan.collection)?;
+    }
+    output.flush()
+}
+
 /// What is wrong goes to standard error, everything else to standard output.
 fn print(output: &mut impl io::Write, finding: &Finding) -> io::Result<()> {
     let mut text = match finding.grade {
@@ -114,13 +151,13 @@ fn print(output: &mut impl io::Write, finding: &Finding) -> io::Result<()> {
     }
 }
 
-fn ask(config: Config) -> Result<Vec<Finding>, Failure> {
+fn ask(config: Config) -> Result<Probed, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let found = runtime.block_on(app::probe(&config));
     runtime.shutdown_background();
     match found {
         Ok(found) => Ok(found),
         // A connection string that is not valid is a finding as any other.
-        Err(error) => Ok(vec![failure::finding(&error)]),
+        Err(error) => Ok(Probed { findings: vec![failure::finding(&error)], images: None }),
     }
 }

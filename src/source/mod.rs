@@ -12,7 +12,10 @@ mod settings;
 mod source_error;
 pub mod tape;
 
-pub use change_stream::{ChangeStreamSource, Finding, Grade, Plan, Scope, StreamPlan, Target, missing_images, probe};
+pub use change_stream::{
+    ChangeStreamSource, Finding, Grade, KeptImages, Plan, Scope, StreamPlan, Target, enable_images, kept_images,
+    missing_images, probe,
+};
 pub use settings::{
     ImageSetting, OnLostPosition, SettingsError, SourceKind, SourceSettings, StartSetting, StreamCount,
 };

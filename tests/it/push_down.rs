@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use changeling::change::{Batch, Entry};
 use changeling::metrics::Metrics;
 use changeling::mongo_client;
-use changeling::position::{ClusterTime, Position, Start};
+use changeling::position::{ClusterTime, Start};
 use changeling::rules::{NamespacePattern, Outcome, RuleSet, Translation};
 use changeling::secret::Secret;
 use changeling::source::{ChangeStreamSource, Plan, Scope, Source, SourceSettings, StreamCount};

@@ -172,9 +172,8 @@ async fn a_lost_position_tells_where_it_was_and_where_the_oplog_begins() {
         (window.first > position.time).then_some(())
     })
     .await;
-    for start in
-        [Start::Resume(position.clone()), Start::Resume(Position { resume: Resume::AtTime, ..position.clone() })]
-    {
+    let at_time = Position { resume: Resume::AtTime, ..position.clone() };
+    for start in [Start::Resume(position.clone()), Start::Resume(at_time), Start::Beyond(position.clone())] {
         let error = refusal(&server.uri(), "shop.orders", &start).await;
         assert_eq!(error.disposition(), Disposition::Stop);
         let SourceError::LostPosition { code, position: lost, oldest, .. } = &error else {

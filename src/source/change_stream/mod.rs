@@ -3,6 +3,7 @@
 mod command;
 mod failure;
 mod fragments;
+mod images;
 mod look_up;
 mod merge;
 mod oplog;
@@ -29,8 +30,9 @@ use crate::source::{Observer, Source, SourceError, SourceSettings, Wants};
 use merge::Merge;
 use stream::Stream;
 
+pub use images::{KeptImages, enable_images, kept_images, missing_images};
 pub use plan::{Plan, StreamPlan};
-pub use probe::{Finding, Grade, missing_images, probe};
+pub use probe::{Finding, Grade, probe};
 pub use scope::{Scope, Target};
 
 /// A change of one stream waits for the other's answer, so that none may be long in coming.

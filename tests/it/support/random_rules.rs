@@ -93,7 +93,7 @@ pub fn parted_rule_set(database: &str, chance: &mut Chance) -> (RuleSet, String)
         };
         text.push_str(&(0..100).map(|_| on_one(chance)).find(|rule| is_good(rule)).unwrap_or_default());
     }
-    for (number, name) in COLLECTIONS.iter().enumerate().skip(1).filter(|_| chance.happens(80)) {
+    for (number, name) in COLLECTIONS.iter().enumerate().skip(1) {
         let on = chance.pick(&["insert", "update", "[insert, delete]", "[insert, update, delete]"]);
         text.push_str(&format!(
             "  - {{event: O{number}, collection: {database}.{name}, on: {on}, data: {{k: $.key._id, c: $.change.updated}}}}\n"
