@@ -31,13 +31,8 @@ use crate::http::{HttpError, HttpServer};
 use crate::metrics::Metrics;
 use crate::mongo_client::{self, ConnectError, Privileges};
 use crate::namespace::Namespace;
-<<<<<<< HEAD
 use crate::pipeline::{CoverageLog, LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
-use crate::rules::RuleSet;
-=======
-use crate::pipeline::{LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
 use crate::rules::{ImageNeeds, RuleSet};
->>>>>>> 7411297 (Show what every collection needs of images and why, and switch them on where that is wanted)
 use crate::sink::{self, Envelope, Sink, SinkError};
 use crate::source::{self, ChangeStreamSource, Finding, Grade, ImageSetting, Source, SourceError};
 
