@@ -28,6 +28,7 @@ pub enum Deed {
     CouponRemoved,
     CartAbandoned,
     CartCheckedOut,
+    CheckoutCompleted,
     OrderPlaced,
     OrderPaid,
     DeliveryAddressChanged,

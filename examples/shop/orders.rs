@@ -108,7 +108,7 @@ impl Shop {
         order: &Document,
         lines: &[Line],
     ) -> Result<std::result::Result<Vec<Deed>, String>> {
-        let mut deeds = vec![Deed::OrderPlaced, Deed::CartCheckedOut];
+        let mut deeds = vec![Deed::OrderPlaced, Deed::CartCheckedOut, Deed::CheckoutCompleted];
         for line in lines {
             match self.take(session, line).await? {
                 Some(of_stock) => deeds.extend(of_stock),

@@ -33,3 +33,4 @@ mod streams;
 mod support;
 mod tape;
 mod tidy;
+mod transactions;

@@ -2,6 +2,8 @@
 //!
 //! Every member is compiled as a rule of its own that makes no event, so that the index, images and look-ups know it like any other.
 
+#[cfg(test)]
+mod agreement;
 mod excerpt;
 mod gathering;
 

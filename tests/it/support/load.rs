@@ -19,6 +19,10 @@ rules:
   - {event: OrderPaid, when: {status: {from: pending, to: paid}}, data: {total: $.after.total}}
   - {event: OrderRemoved, on: delete}
   - {event: StockTaken, collection: DATABASE.stock, on: insert}
+  - event: OrderStocked
+    transaction: {order: {on: insert}, stock: {collection: DATABASE.stock, on: insert}}
+    subject: "{$.order.key._id}"
+    data: {total: $.order.after.total}
 "#;
 
 /// An event that a committed change must give: its type and its subject.
@@ -100,6 +104,7 @@ impl Writer {
         if order % 3 == 0 {
             self.place_with_stock(order, &document).await;
             self.commit("StockTaken", order);
+            self.commit("OrderStocked", order);
         } else {
             self.insert("orders", order, &document).await;
         }
