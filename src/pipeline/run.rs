@@ -178,6 +178,7 @@ impl Run {
             status: self.status.clone(),
             stop: self.stop.clone(),
             sequence: Sequence::default(),
+            end: None,
             translation: Translation::new(bytes(self.settings.transaction_bytes_max.0)),
             outcome: Outcome::default(),
             chunk: Chunk::default(),

@@ -37,6 +37,8 @@ pub(super) struct Translator {
     pub(super) stop: StopSignal,
     pub(super) sequence: Sequence,
     pub(super) translation: Translation,
+    /// The position after the last batch.
+    pub(super) end: Option<Position>,
     pub(super) outcome: Outcome,
     pub(super) chunk: Chunk,
 }
@@ -121,7 +123,10 @@ impl Translator {
                         self.translate(&batch, &rules, received_at_ms).await?;
                     }
                     Read::Gap(event) => self.hand_over_gap(event).await?,
-                    Read::Scope(scope) => self.progress.begin_scope(self.sequence, scope),
+                    Read::Scope(scope) => {
+                        self.end = None;
+                        self.progress.begin_scope(self.sequence, scope);
+                    }
                 }
                 input.release(1, bytes);
             }
@@ -136,13 +141,12 @@ impl Translator {
     ) -> Result<(), PipelineError> {
         let mut last_change_at_ms = None;
         for (index, entry) in batch.entries().enumerate() {
+            if let Ok(Entry::Change(change)) = &entry {
+                self.pass(change.cluster_time, batch, index).await?;
+            }
             self.sequence.0 += 1;
             match entry {
                 Ok(Entry::Change(change)) => {
-                    let open_at = self.translation.open_at();
-                    if self.translation.pass(change.cluster_time, &mut self.outcome) {
-                        self.collect(Made::of_transactions(open_at)).await?;
-                    }
                     last_change_at_ms = Some(change.time().timestamp_millis());
                     let is_matched = self.translation.apply(rules, &change, &mut self.outcome);
                     if let Some(mut coverage) = self.status.coverage() {
@@ -178,7 +182,27 @@ impl Translator {
             let caught_up_at_ms = batch.is_empty().then_some(received_at_ms);
             self.progress.ledger.read(self.sequence, batch.end.clone(), last_change_at_ms, caught_up_at_ms);
         }
+        self.end.clone_from(&batch.end);
         self.hand_over().await;
+        Ok(())
+    }
+
+    /// The log has come to `time` with the change at `index`: what has ended before is collected, and the position between the two
+    /// may be saved. Under a steady load of transactions no other is between two of them.
+    async fn pass(&mut self, time: ClusterTime, batch: &Batch, index: usize) -> Result<(), PipelineError> {
+        let open_at = self.translation.open_at();
+        if !self.translation.pass(time, &mut self.outcome) {
+            return Ok(());
+        }
+        self.collect(Made::of_transactions(open_at)).await?;
+        let position = match index.checked_sub(1).map(|before| batch.entry(before)) {
+            None => self.end.clone(),
+            Some(Some(Ok(Entry::Change(change)))) => {
+                change.token.map(|token| Position::after(token, change.cluster_time))
+            }
+            Some(_) => None,
+        };
+        self.progress.ledger.read(self.sequence, position, None, None);
         Ok(())
     }
 

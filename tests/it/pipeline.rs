@@ -145,6 +145,28 @@ async fn everything_is_delivered_in_order_and_a_stop_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn positions_are_saved_between_transactions_and_never_inside_one() {
+    let saved = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
+    let seen = saved.clone();
+    let check = move |position: &Position| drop(seen.lock().unwrap().insert(changes_before(position)));
+    let store = SimulatedStore::new(MemoryStore::new());
+    let stage = Stage::with_store(SimulatedStore { check: Box::new(check), ..store });
+    for _ in 0..40 {
+        // Batches have two changes: nearly every one ends in the middle.
+        stage.log.transaction(0..5);
+    }
+    let pipeline = stage.pipeline(|events| Act { pause: Duration::from_millis(700), ..Act::well(events) });
+    let settings = PipelineSettings { delivery_events_max: 4, ..PipelineSettings::default() };
+    let task = stage.run(Pipeline { settings, ..pipeline });
+    stage.until_saved(200).await;
+    stage.stop.request();
+    task.await.unwrap().unwrap();
+    let saved = saved.lock().unwrap().clone();
+    assert!(saved.iter().all(|count| count % 5 == 0), "{saved:?}");
+    assert!(saved.len() > 20, "{saved:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_that_takes_nothing_stops_the_reading_at_an_exact_count() {
     let stage = Stage::with_orders(1_000);
     let mut pipeline = stage.pipeline(hang);

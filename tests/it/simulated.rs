@@ -50,6 +50,20 @@ impl Log {
         self.append(|number| change(number, "orders", key));
     }
 
+    /// Changes of orders in one transaction: they have the cluster time of the first.
+    pub fn transaction(&self, keys: std::ops::Range<i32>) {
+        let first = u32::try_from(self.len()).unwrap();
+        for key in keys {
+            self.append(|number| {
+                let mut document = bson::Document::try_from(&*change(number, "orders", key)).unwrap();
+                document.insert("clusterTime", bson::Timestamp::from(time(first)));
+                document.insert("lsid", doc! {"id": 1});
+                document.insert("txnNumber", i64::from(first));
+                RawDocumentBuf::try_from(&document).unwrap()
+            });
+        }
+    }
+
     /// A change that no rule names.
     pub fn change_other(&self) {
         self.append(|number| change(number, "other", 0));
@@ -137,8 +151,10 @@ impl LogSource {
     fn end(&self) -> Position {
         match self.next.checked_sub(1) {
             Some(last) => {
+                let changes = self.log.changes.lock().unwrap();
+                let time = changes[last].get_timestamp("clusterTime").map(ClusterTime::from);
                 let last = u32::try_from(last).unwrap();
-                Position::after(&token(last), time(last))
+                Position::after(&token(last), time.unwrap_or(self::time(last)))
             }
             None => Position::at_time(ClusterTime { seconds: FIRST_SECOND, increment: 0 }),
         }

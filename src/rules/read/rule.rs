@@ -89,6 +89,14 @@ pub(super) struct Defaults<'n> {
     pub(super) numbers: Numbers,
 }
 
+impl<'n> Defaults<'n> {
+    /// Those that reach a rule: on one change, or with `transaction`.
+    fn reaching(&self, is_of_transaction: bool) -> Vec<&'n Entry> {
+        let reaches = |entry: &&Entry| !is_of_transaction || !speaks_of_one_change(&entry.key);
+        self.entries.iter().copied().filter(reaches).collect()
+    }
+}
+
 /// Reads `defaults`.
 pub(super) fn defaults<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Defaults<'n> {
     let mut defaults = Defaults::default();
@@ -145,33 +153,18 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
     let mark = reader.errors();
     let own = reader.map(node, "a rule")?;
     reader.known_keys(own, KEYS, "a rule");
-    let all = Fields { own, defaults: &defaults.entries };
-    let transaction = members(reader, &all);
-    let of_transaction: Vec<&Entry> = match transaction {
-        Some(_) => defaults.entries.iter().copied().filter(|entry| !speaks_of_one_change(&entry.key)).collect(),
-        None => Vec::new(),
-    };
-    let fields = if transaction.is_some() { Fields { own, defaults: &of_transaction } } else { all };
+    let transaction = members(reader, &Fields { own, defaults: &defaults.entries });
+    let reaching = defaults.reaching(transaction.is_some());
+    let fields = Fields { own, defaults: &reaching };
     reader.scope = match &transaction {
         Some(transaction) => Scope::Transaction(Arc::clone(&transaction.aliases)),
         None if fields.get("each").is_some() => Scope::Element,
         None => Scope::Change,
     };
-    let event = name(reader, &fields, "event");
-    if fields.get("event").is_none() {
-        reader
-            .error(node.span, codes::MISSING_KEY, "the rule has no `event`")
-            .help("name the business event, a fact in the past tense: `event: OrderPaid`");
-    }
-    let id = name(reader, &fields, "id").or(event);
+    let (event, id) = names(reader, &fields, node.span);
     let (collections, operations, conditions) = match &transaction {
         Some(_) => (Some(Vec::new()), Some(Operations::default()), of_a_transaction(reader, &fields)),
-        None => {
-            let collections = collections(reader, &fields, node.span);
-            let conditions = conditions(reader, &fields);
-            let operations = operations::read(reader, fields.get("on"), conditions.implied, node.span);
-            (collections, operations, conditions)
-        }
+        None => of_a_change(reader, &fields, node.span),
     };
     let absorbs = absorbs(reader, &fields, transaction.is_some());
     let data = fields.get("data").map_or_else(|| Some(Template::Map(Vec::new())), |node| template::data(reader, node));
@@ -226,6 +219,17 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
     })
 }
 
+/// The names of the event and of the rule.
+fn names<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, place: Span) -> (Option<&'n str>, Option<&'n str>) {
+    let event = name(reader, fields, "event");
+    if fields.get("event").is_none() {
+        reader
+            .error(place, codes::MISSING_KEY, "the rule has no `event`")
+            .help("name the business event, a fact in the past tense: `event: OrderPaid`");
+    }
+    (event, name(reader, fields, "id").or(event))
+}
+
 fn speaks_of_one_change(key: &str) -> bool {
     OF_ONE_CHANGE.contains(&key) || TEMPLATES.contains(&key)
 }
@@ -245,6 +249,18 @@ fn members(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ReadTransacti
     reader.scope = Scope::Change;
     let collection = fields.defaults.iter().find(|entry| entry.key == "collection").map(|entry| &entry.node);
     Some(transaction::read(reader, node, collection))
+}
+
+/// What a rule looks at, and what it asks of a change there.
+fn of_a_change(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    place: Span,
+) -> (Option<Vec<NamespacePattern>>, Option<Operations>, ReadConditions) {
+    let collections = collections(reader, fields, place);
+    let conditions = conditions(reader, fields);
+    let operations = operations::read(reader, fields.get("on"), conditions.implied, place);
+    (collections, operations, conditions)
 }
 
 /// What a rule with `transaction` asks beyond its members.
