@@ -4,20 +4,20 @@
 #![no_main]
 
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bson::{Bson, RawDocumentBuf};
 use bytes::Bytes;
 use changeling::change::{Batch, Entry, LookUp};
-use changeling::rules::{self, Outcome, RuleSet};
+use changeling::rules::{self, Outcome, RuleSet, Translation};
 use changeling::yaml::SourceFile;
 use libfuzzer_sys::fuzz_target;
 
-static RULES: LazyLock<RuleSet> = LazyLock::new(|| {
+static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
     let file = SourceFile { name: "everything.yaml".to_owned(), text: include_str!("everything.yaml").to_owned() };
     let reading = rules::read(&[file]);
     assert!(!reading.diagnostics.has_errors(), "{}", reading.diagnostics.render());
-    RuleSet::compile(reading.rules)
+    Arc::new(RuleSet::compile(reading.rules))
 });
 
 /// Cuts bytes into documents where their lengths say so; what is left over is a document too, if a broken one.
@@ -48,11 +48,13 @@ fn of_json(text: &str) -> Option<Batch> {
 
 fn apply(batch: &Batch) -> Vec<String> {
     let mut outcome = Outcome::default();
+    // Small, so that inputs come past it.
+    let mut translation = Translation::new(2_048);
     for entry in batch.entries() {
         match entry {
             Ok(Entry::Change(change)) => {
                 let _ = RULES.wants_look_up(&change);
-                RULES.apply(&change, &mut outcome);
+                translation.apply(&RULES, &change, &mut outcome);
             }
             Ok(Entry::Notice(notice)) => {
                 let _ = (notice.kind, notice.cluster_time);
@@ -62,6 +64,7 @@ fn apply(batch: &Batch) -> Vec<String> {
             }
         }
     }
+    translation.end(&mut outcome);
     outcome.events.iter().map(|event| format!("{event:?}")).collect()
 }
 

@@ -28,7 +28,7 @@ impl Schema {
     pub fn run(&self) -> Result<Verdict, Failure> {
         let schema = match self.of {
             SchemaOf::Rules => changeling::rules::schema(),
-            SchemaOf::Config => changeling::config::schema(),
+            SchemaOf::Config => changeling::config::editor_schema(),
         };
         findings::print_json(&schema)?;
         Ok(Verdict::Yes)

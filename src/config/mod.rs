@@ -5,6 +5,7 @@
 
 mod coverage;
 mod decode;
+mod editor_schema;
 mod log;
 mod reload;
 mod rule_files;
@@ -177,7 +178,12 @@ fn folder_of(path: &Path) -> PathBuf {
     path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// The JSON Schema of a configuration file, for editors.
+/// The JSON Schema of a configuration file with an example for every key, for editors.
+pub fn editor_schema() -> serde_json::Value {
+    editor_schema::schema()
+}
+
+/// The JSON Schema that configuration files are checked against.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Config).to_value()
 }

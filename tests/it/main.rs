@@ -17,6 +17,7 @@ mod push_down;
 mod reload;
 mod rule_cases;
 mod rules;
+mod schemas;
 mod servers;
 mod simulated;
 mod simulation;
