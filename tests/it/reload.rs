@@ -241,6 +241,7 @@ async fn bad_rules_are_refused_and_told_and_those_before_stay_in_force() {
         (misspelt, vec!["the new rules are refused", "R009", "isnert", "did you mean \\\"insert\\\"?"]),
         (failing, vec!["this one fails", "rules/orders.yaml:"]),
         ("rules: [".to_owned(), vec!["Y001"]),
+        (rules(&scene.database, 1).replace("on: insert", "on: insert, to: [nowhere]"), vec!["C017", "nowhere"]),
     ] {
         refused += 1.0;
         scene.install(&bad);

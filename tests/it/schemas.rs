@@ -71,7 +71,8 @@ fn name_of(path: &Path) -> String {
 
 /// The shipped files of ours: what they are, and their schema as their first line must name it.
 fn shipped() -> Vec<(PathBuf, Kind)> {
-    let rules = files("rules", ".yaml").into_iter().chain(files("fuzz/targets", ".yaml")).map(|path| (path, Kind::Rules));
+    let rules =
+        files("rules", ".yaml").into_iter().chain(files("fuzz/targets", ".yaml")).map(|path| (path, Kind::Rules));
     // The alerts are a file of Prometheus.
     let configs = files("deploy", ".yaml").into_iter().filter(|path| !path.ends_with("alerts.yaml"));
     rules.chain(configs.map(|path| (path, Kind::Config))).collect()
@@ -129,7 +130,9 @@ fn every_shipped_file_names_its_schema_and_keeps_to_it() {
             .strip_prefix("# yaml-language-server: $schema=")
             .unwrap_or_else(|| panic!("{name} does not name its schema: {first}"));
         let schema = path.parent().unwrap().join(schema);
-        let named: Value = serde_json::from_str(&fs::read_to_string(&schema).unwrap_or_else(|error| panic!("{name}: {error}"))).unwrap();
+        let named: Value =
+            serde_json::from_str(&fs::read_to_string(&schema).unwrap_or_else(|error| panic!("{name}: {error}")))
+                .unwrap();
         let wanted = if kind == Kind::Rules { rules::schema() } else { config::editor_schema() };
         assert!(named == wanted, "{name} names another schema than that of its kind");
         let fault = kind.fault(&json_of(&name, &text));
@@ -159,7 +162,8 @@ fn every_yaml_block_of_the_documents_keeps_to_a_schema() {
             if !line.trim_start().starts_with("```yaml") {
                 continue;
             }
-            let block: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| !line.trim_start().starts_with("```")).collect();
+            let block: Vec<&str> =
+                lines.by_ref().map(|(_, line)| line).take_while(|line| !line.trim_start().starts_with("```")).collect();
             let name = format!("{}, block at line {}", name_of(&path), number + 1);
             let value = json_of(&name, &(block.join("\n") + "\n"));
             let kind = Kind::of(&value).unwrap_or_else(|| panic!("{name} is neither rules nor a configuration"));
@@ -209,7 +213,12 @@ fn the_schema_of_rules_takes_every_good_file_and_refuses_what_has_the_wrong_shap
 fn values_from_the_environment_fit_where_numbers_and_words_stand() {
     let validator = Validator::config();
     let config = |more: &str| {
-        json_of("changeling.yaml", &format!("name: shop\nsource: {{uri: \"${{URI}}\"}}\nrules: [rules]\nsinks: {{out: {{stdout: {{}}}}}}\n{more}"))
+        json_of(
+            "changeling.yaml",
+            &format!(
+                "name: shop\nsource: {{uri: \"${{URI}}\"}}\nrules: [rules]\nsinks: {{out: {{stdout: {{}}}}}}\n{more}"
+            ),
+        )
     };
     for (more, is_good) in [
         ("", true),
