@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::mongo_client::{self, ConnectError, Privileges};
 use crate::namespace::Namespace;
 use crate::pipeline::{CoverageLog, LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
+use crate::position::ClusterTime;
 use crate::rules::{ImageNeeds, RuleSet};
 use crate::sink::{self, Envelope, Sink, SinkError};
 use crate::source::{self, ChangeStreamSource, Finding, Grade, ImageSetting, Source, SourceError};
@@ -86,6 +87,17 @@ pub enum AppError {
     /// The source can not be used as it is.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The log of the database does not go back to where reading is to begin.
+    #[error(
+        "the log of the database does not go back to {asked}{}\nhelp: begin later, or with --from beginning; a tape keeps what the log will forget",
+        oldest.map(|oldest| format!(": its oldest entry is of {oldest}")).unwrap_or_default()
+    )]
+    TooFarBack {
+        /// Where reading was to begin.
+        asked: ClusterTime,
+        /// The oldest entry, if it may be read.
+        oldest: Option<ClusterTime>,
+    },
     /// A sink can not be used as it is set up.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -109,6 +121,7 @@ impl AppError {
             | Self::Http(_)
             | Self::Connect(ConnectError::Unresolvable(_))
             | Self::Source(_)
+            | Self::TooFarBack { .. }
             | Self::Sink(_)
             | Self::Checkpoint(_)
             | Self::Pipeline(_) => false,

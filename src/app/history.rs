@@ -176,6 +176,8 @@ impl History {
         stop: &StopSignal,
         mut take: impl FnMut(&Batch) -> Result<ControlFlow<()>, AppError>,
     ) -> Result<(), AppError> {
+        let start = self.start.clone();
+        let mut has_read = false;
         let (sender, mut receiver) = mpsc::channel(AHEAD_COUNT);
         let ahead = Ahead { history: self, out: sender };
         let _reading = AbortOnDrop(tokio::spawn(ahead.run()));
@@ -187,13 +189,23 @@ impl History {
             };
             match next {
                 None => return Ok(()),
+                Some(Err(error)) if !has_read => return Err(not_begun(error, &start)),
                 Some(read) => {
+                    has_read = true;
                     if take(&read?)?.is_break() {
                         return Ok(());
                     }
                 }
             }
         }
+    }
+}
+
+/// Why reading could not begin. Nobody has lost a position here.
+fn not_begun(error: SourceError, start: &Start) -> AppError {
+    match (error, start) {
+        (SourceError::LostPosition { oldest, .. }, Start::At(asked)) => AppError::TooFarBack { asked: *asked, oldest },
+        (error, _) => AppError::Source(error),
     }
 }
 
@@ -304,4 +316,24 @@ fn position_after(batch: &Batch) -> Option<Position> {
         Some(Ok(Entry::Notice(_)) | Err(_)) | None => None,
     };
     batch.end.clone().or_else(of_last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_begins_before_the_log_does_is_told_so_and_not_of_a_lost_position() {
+        let time = |seconds| ClusterTime { seconds, increment: 0 };
+        let lost = || SourceError::LostPosition {
+            code: 286,
+            name: "ChangeStreamHistoryLost".to_owned(),
+            position: Some(time(10)),
+            oldest: Some(time(3_600)),
+        };
+        let told = not_begun(lost(), &Start::At(time(10))).to_string();
+        assert!(told.contains("1970-01-01T00:00:10Z") && told.contains("1970-01-01T01:00:00Z"), "{told}");
+        assert!(!told.contains("on_lost_position") && told.contains("help:"), "{told}");
+        assert!(matches!(not_begun(lost(), &Start::Beginning), AppError::Source(_)));
+    }
 }
