@@ -187,7 +187,7 @@ async fn coverage_lists_what_no_rule_explains_and_its_rules_explain_it() {
         let url = format!("http://{}/coverage", rest.split('"').next()?);
         let answer = reqwest::get(url).await.ok()?.text().await.ok()?;
         let live = serde_json::from_str::<Value>(&answer).ok()?;
-        (live["changes"] == Value::from(42)).then_some(live)
+        (live["changes"].as_u64() == Some(42)).then_some(live)
     })
     .await;
     running.stopped().await.expect_code(0);
