@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bson::{Bson, Document, RawDocumentBuf, bson, doc};
 use proptest::prelude::*;
 
-use super::ast::{Direction, Operations, Rule, State, Transition, When, Where};
+use super::ast::{Direction, Each, ElementChange, Operations, Rule, State, Transition, When, Where};
 use super::examples::{WrittenChange, WrittenDescription};
 use super::group::Verdict;
 use super::rule::{CompiledRule, Names};
@@ -115,17 +115,48 @@ fn state() -> impl Strategy<Value = State> {
     prop::collection::vec((path, matcher()), 1..3).prop_map(State)
 }
 
+/// `each` on an array that may be there, and a condition on its elements for the rule's `where`.
+fn each() -> impl Strategy<Value = (Each, Option<Where>)> {
+    let path = |text: &str| FieldPath::parse(text).unwrap();
+    let array = prop::sample::select(vec!["a", "b", "a.a", "a.b", "a.0", "b.1", "[\"x.y\"]"]).prop_map(path);
+    let key = prop::sample::select(vec![vec![], vec!["a"], vec!["a"], vec!["0"], vec!["a", "b"]]);
+    let is = prop::sample::select(vec![ElementChange::Added, ElementChange::Removed, ElementChange::Changed]);
+    let query = prop::sample::select(vec!["$.item.a", "$.item", "$.itemBefore", "$.index", "$.after.b[?@ == $.item]"]);
+    let of_element =
+        (query, matcher()).prop_map(|(query, matcher)| Where::Matches(Query::parse_in_each(query).unwrap(), matcher));
+    let conditions = (prop::option::of(when()), prop::option::weighted(0.3, state()));
+    (array, key, is, conditions, prop::option::weighted(0.3, of_element)).prop_map(
+        move |(array, key, is, (when, filter), of_element)| {
+            let is = if key.is_empty() && is == ElementChange::Changed { ElementChange::Added } else { is };
+            let key = key.into_iter().map(path).collect();
+            let when = when.filter(|_| is == ElementChange::Changed);
+            (Each { path: array, key, is, when, filter }, of_element)
+        },
+    )
+}
+
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let seldom = |state| prop::option::weighted(0.3, state);
-    let one = (prop::option::of(when()), prop::option::of(filter()), seldom(state()), seldom(state()));
+    let one = (
+        prop::option::of(when()),
+        prop::option::of(filter()),
+        seldom(state()),
+        seldom(state()),
+        prop::option::weighted(0.3, each()),
+    );
     prop::collection::vec(one, 4..10).prop_map(|conditions| {
-        let named = |(number, (when, filter, enters, leaves)): (usize, _)| Rule {
-            operations: Operations { insert: true, update: true, delete: true },
-            when,
-            filter,
-            enters,
-            leaves,
-            ..rule(&number.to_string())
+        let named = |(number, (when, filter, enters, leaves, each)): (usize, _)| {
+            let (each, of_element) = match each {
+                Some((each, of_element)) => (Some(each), of_element),
+                None => (None, None),
+            };
+            // Rules on elements have few conditions beside it, so that some of them fire.
+            let (when, filter, enters, leaves) = match &each {
+                Some(_) => (None, of_element, None, None),
+                None => (when, filter, enters, leaves),
+            };
+            let operations = Operations { insert: true, update: true, delete: true };
+            Rule { operations, when, filter, enters, leaves, each, ..rule(&number.to_string()) }
         };
         conditions.into_iter().enumerate().map(named).collect()
     })
