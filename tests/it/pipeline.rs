@@ -148,7 +148,9 @@ async fn everything_is_delivered_in_order_and_a_stop_leaves_nothing_behind() {
 async fn positions_are_saved_between_transactions_and_never_inside_one() {
     let saved = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
     let seen = saved.clone();
-    let check = move |position: &Position| drop(seen.lock().unwrap().insert(changes_before(position)));
+    let check = move |position: &Position| {
+        seen.lock().unwrap().insert(changes_before(position));
+    };
     let store = SimulatedStore::new(MemoryStore::new());
     let stage = Stage::with_store(SimulatedStore { check: Box::new(check), ..store });
     for _ in 0..40 {

@@ -219,7 +219,8 @@ impl TransactionRule {
 fn queries(rule: &ast::Rule) -> Vec<&Query> {
     let mut queries = Vec::new();
     of_template(&rule.data, &mut queries);
-    for text in rule.key.iter().chain(&rule.subject) {
+    let addresses = rule.to.iter().flatten().filter_map(|destination| destination.address.as_ref());
+    for text in rule.key.iter().chain(&rule.subject).chain(addresses) {
         of_parts(&text.parts, &mut queries);
     }
     if let Some(filter) = &rule.filter {
@@ -264,5 +265,59 @@ fn as_rule(rule: &ast::Rule, member: &Member, spots: &[Spot]) -> ast::Rule {
         data: Template::List(spots.iter().map(path).collect()),
         numbers: rule.numbers,
         ..ast::Rule::new(&rule.id, member.collections.clone(), member.operations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use crate::rules::sample::{see, update};
+    use crate::rules::{RuleSet, read};
+    use crate::yaml::SourceFile;
+
+    fn rules() -> RuleSet {
+        let text = "version: 1
+rules:
+  - event: OrderShipped
+    transaction:
+      order: {collection: shop.orders, when: {status: shipped}}
+      parcels: {collection: shop.parcels, on: insert, many: true}
+      old: {collection: shop.archive, on: delete, optional: true}
+    data: {total: $.order.after.total, weights: \"$.parcels[*].after.weight\", text: $.old.before.text}
+    to: {bus: \"{$.order.after.region}\"}
+";
+        let reading = read(&[SourceFile { name: "rules.yaml".to_owned(), text: text.to_owned() }]);
+        assert!(!reading.diagnostics.has_errors(), "{}", reading.diagnostics.render());
+        RuleSet::compile(reading.rules)
+    }
+
+    #[test]
+    fn members_count_as_rules_where_collections_and_images_are_asked_for_and_nowhere_else() {
+        let rules = rules();
+        let needs = |collection: &str| {
+            let needs = rules.image_needs("shop", collection);
+            (needs.before, needs.after)
+        };
+        assert_eq!(needs("orders"), (true, true));
+        assert_eq!(needs("parcels"), (false, false), "an insert tells its document");
+        assert_eq!(needs("archive"), (true, false));
+        assert_eq!(rules.namespaces().len(), 3);
+        assert_eq!((rules.len(), rules.rule_ids().count()), (1, 1));
+        assert_eq!(rules.rules_asking_what_was().map(|id| &**id).collect::<Vec<_>>(), ["OrderShipped"]);
+    }
+
+    #[test]
+    fn the_document_of_a_member_is_looked_up_inside_a_transaction_only() {
+        let rules = rules();
+        let mut shipped = update(doc! {"status": "shipped"}, &[]);
+        assert!(!see(&shipped, |change| rules.wants_look_up(change)));
+        shipped.insert("lsid", doc! {"id": 1});
+        shipped.insert("txnNumber", 1_i64);
+        assert!(see(&shipped, |change| rules.wants_look_up(change)));
+        let mut told = update(doc! {"status": "shipped", "total": 1, "region": "eu"}, &[]);
+        told.insert("lsid", doc! {"id": 1});
+        told.insert("txnNumber", 1_i64);
+        assert!(!see(&told, |change| rules.wants_look_up(change)), "all that is read is told");
     }
 }
