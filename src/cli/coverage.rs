@@ -20,16 +20,18 @@ use super::{Failure, Verdict, findings, logging, replay};
 /// List the changes that no rule explains, each kind with a rule that would
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Changes that fired no rule are counted by collection and shape: the operation and the fields that differ. Indexes of\n\
-        arrays and ids in names of fields are shown as *. Of fields that look like an enumeration (short words or booleans, few of\n\
-        them, each of them often) the transition is shown as well, status: paid -> refunded; --hide-values leaves it out.\n\
-        Every kind comes with a rule that fires on it, to be renamed and put into a rule file.\n\n\
+    after_help = "Changes that fired no rule are counted by collection and shape: the operation and the fields that\n\
+        differ. Indexes of arrays and ids in names of fields are shown as *. Of fields that look like an\n\
+        enumeration (short words or booleans, few of them, each of them often) the transition is shown too,\n\
+        status: paid -> refunded; --hide-values leaves it out. Every kind comes with a rule that fires on\n\
+        it, to be renamed and put into a rule file.\n\n\
         Examples:\n  \
-        changeling coverage --since 2h                                 what happened that no rule explains\n  \
-        changeling coverage --tape shop.tape --yaml > rules/new.yaml   the proposed rules as a rule file\n\n\
+        changeling coverage --since 2h      what happened that no rule explains\n  \
+        changeling coverage --tape shop.tape --yaml > rules/new.yaml\n      \
+        the proposed rules as a rule file\n\n\
         A running connector tells the same at /coverage, if its configuration says coverage: on.\n\n\
-        Exit codes: 0 done, 2 the rules, the configuration or the arguments can not be used, 3 the tape or the database could not\n\
-        be read to the end"
+        Exit codes: 0 done, 2 the rules, the configuration or the arguments can not be used, 3 not all\n\
+        could be read"
 )]
 pub struct Coverage {
     #[command(flatten)]

@@ -14,16 +14,18 @@ use super::{ConfigArgument, Failure, Verdict, logging};
 /// Record raw changes on a tape, to replay rules over them later
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A tape is a file of the changes of everything that the configuration watches, whatever the rules make of them. Nothing is\n\
-        delivered, and the position of a running connector is not touched. Ctrl-C ends it; the tape is whole then.\n\n\
-        A tape holds the values of documents. It is made so that only you can read it; keep it, and remove it, as you would a\n\
-        copy of the database.\n\n\
+    after_help = "A tape is a file of the changes of everything that the configuration watches, whatever the rules\n\
+        make of them. Nothing is delivered, and the position of a running connector is not touched.\n\
+        Ctrl-C ends it; the tape is whole then.\n\n\
+        A tape holds the values of documents. It is made so that only you can read it; keep it, and remove\n\
+        it, as you would a copy of the database.\n\n\
         Examples:\n  \
-        changeling record --out shop.tape                       from now until Ctrl-C\n  \
-        changeling record --out shop.tape --for 10m             ten minutes from now on\n  \
-        changeling record --out shop.tape --since 2h            the last two hours\n  \
-        changeling replay --tape shop.tape                      what the rules make of it\n\n\
-        Exit codes: 0 recorded, 2 the configuration can not be used, 3 stopped by an error; what was recorded is a whole tape"
+        changeling record --out shop.tape               from now until Ctrl-C\n  \
+        changeling record --out shop.tape --for 10m     ten minutes from now on\n  \
+        changeling record --out shop.tape --since 2h    the last two hours\n  \
+        changeling replay --tape shop.tape              what the rules make of it\n\n\
+        Exit codes: 0 recorded, 2 the configuration can not be used, 3 stopped by an error; what was\n\
+        recorded until then is a whole tape"
 )]
 pub struct Record {
     #[command(flatten)]

@@ -23,16 +23,18 @@ use super::{Failure, Verdict, findings, logging};
 /// Show what rules make of a tape, or of the recent history of the database
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Nothing is delivered, and the position of a running connector is not touched. Of documents only the types of values are\n\
-        shown, unless --show-values is given.\n\n\
+    after_help = "Nothing is delivered, and the position of a running connector is not touched. Of documents only\n\
+        the types of values are shown, unless --show-values is given.\n\n\
         Examples:\n  \
-        changeling replay --since 2h                                what the rules make of the last two hours\n  \
-        changeling replay --tape shop.tape --samples 3              the same of a tape, with three events of each rule\n  \
-        changeling replay --tape shop.tape --rules new/rules        other rules than those of the configuration\n  \
-        changeling replay --tape shop.tape --compare rules/ new/    which events appear, vanish or change\n  \
-        changeling replay --tape shop.tape --events out.jsonl       the events in a file, as a file sink writes them\n\n\
-        Exit codes: 0 done (with --compare: the same events), 1 --compare found a difference, 2 the rules, the configuration or the\n\
-        arguments can not be used, 3 the tape or the database could not be read to the end"
+        changeling replay --since 2h                      what the rules make of the last two hours\n  \
+        changeling replay --tape shop.tape --samples 3    of a tape, with three events of each rule\n  \
+        changeling replay --tape shop.tape --rules new/   with other rules than the configuration's\n  \
+        changeling replay --tape shop.tape --compare rules/ new/\n      \
+        which events appear, vanish or change\n  \
+        changeling replay --tape shop.tape --events out.jsonl\n      \
+        the events in a file, as a file sink writes them\n\n\
+        Exit codes: 0 done, or with --compare: the same events, 1 --compare found a difference,\n\
+        2 the rules, the configuration or the arguments can not be used, 3 not all could be read"
 )]
 pub struct Replay {
     #[command(flatten)]

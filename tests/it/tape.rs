@@ -6,7 +6,8 @@ use std::path::Path;
 
 use bson::{Document, RawDocumentBuf, doc};
 use changeling::change::Batch;
-use changeling::source::{TapeHeader, TapeWriter};
+use changeling::source::tape::read_slice;
+use changeling::source::{TapeError, TapeHeader, TapeWriter};
 use changeling_servers::shared;
 use mongodb::{Client, Collection};
 use regex::Regex;
@@ -322,4 +323,11 @@ async fn a_damaged_tape_is_replayed_up_to_the_damage_and_the_place_is_told() {
     assert!(none.stderr.contains("rules.yaml is not a tape"), "{none}");
     let nothing = program.run(&["replay", "--rules", "rules.yaml"]).await.expect_code(2);
     assert!(nothing.stderr.contains("nothing says which changes to read"), "{nothing}");
+}
+
+#[test]
+fn a_tape_of_this_format_that_was_recorded_earlier_can_still_be_read() {
+    let kept = |name: &str| fs::read(format!("fuzz/seeds/tape/{name}.tape")).expect("the fuzzer's seeds are there");
+    assert_eq!(read_slice(&kept("whole")).unwrap(), 6, "a change of the format needs a number of its own");
+    assert!(matches!(read_slice(&kept("cut")).unwrap_err(), TapeError::Truncated { .. }));
 }
