@@ -132,3 +132,28 @@ impl Progress {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::MemoryStore;
+    use crate::position::ClusterTime;
+
+    #[test]
+    fn a_position_is_saved_with_the_scope_that_it_is_of() {
+        let store = Arc::new(MemoryStore::default());
+        let progress = Progress::new(Ledger::new(1), store, "a".to_owned(), "first".to_owned(), None);
+        let settled = |sequence| Settled {
+            sequence: Sequence(sequence),
+            position: Position::at_time(ClusterTime { seconds: 1, increment: 1 }),
+        };
+        let scope_at = |sequence| progress.checkpoint(&settled(sequence)).scope;
+        progress.begin_scope(Sequence(10), "second".to_owned());
+        progress.begin_scope(Sequence(20), "third".to_owned());
+        assert_eq!([1, 10, 11, 20, 21].map(scope_at), ["first", "first", "second", "second", "third"]);
+        // What is saved already needs no scope any more, what is still on its way does.
+        progress.saved_at(settled(15));
+        progress.begin_scope(Sequence(30), "fourth".to_owned());
+        assert_eq!([16, 20, 21, 31].map(scope_at), ["second", "second", "third", "fourth"]);
+    }
+}
