@@ -5,6 +5,8 @@ mod check;
 mod comparison;
 mod completions;
 mod coverage;
+mod explain;
+mod explanation;
 mod failure;
 mod findings;
 mod history;
@@ -54,6 +56,7 @@ enum Command {
     Replay(replay::Replay),
     Coverage(coverage::Coverage),
     Query(query::Query),
+    Explain(explain::Explain),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -110,6 +113,7 @@ pub fn run() -> Result<Verdict, Failure> {
         Command::Replay(command) => command.run(),
         Command::Coverage(command) => command.run(),
         Command::Query(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Completions(command) => command.run(),
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bson::{Bson, Document, RawDocumentBuf, bson, doc};
 use proptest::prelude::*;
 
-use super::ast::{Direction, Each, ElementChange, Operations, Rule, State, Transition, When, Where};
+use super::ast::{Direction, Each, ElementChange, Operations, Rule, State, Transition, UnknownPolicy, When, Where};
 use super::examples::{WrittenChange, WrittenDescription};
+use super::explain::{self, Explainer, RuleVerdict};
 use super::group::Verdict;
 use super::rule::{CompiledRule, Names};
 use super::sample::{field, rule};
@@ -248,7 +249,11 @@ fn answers(count: usize, outcome: &Outcome) -> Vec<Answer> {
         answers[event.rule.parse::<usize>().unwrap()] = Answer::Yes(event.evidence);
     }
     for undecided in &outcome.undecided {
-        answers[undecided.rule.parse::<usize>().unwrap()] = Answer::Unknown;
+        let answer = &mut answers[undecided.rule.parse::<usize>().unwrap()];
+        // What was assumed is among the events, and counted all the same.
+        if *answer == Answer::No {
+            *answer = Answer::Unknown;
+        }
     }
     answers
 }
@@ -270,6 +275,67 @@ fn asked(rules: &[Rule], change: &WrittenChange) -> (Vec<Answer>, Vec<Answer>) {
     (answers(rules.len(), &with_index), answers(rules.len(), &one_by_one))
 }
 
+/// What the explanation of a set says of each rule: its verdict, and the answer of its steps together.
+fn explained(rules: &[Rule], change: &WrittenChange) -> Vec<(Answer, Option<explain::Answer>)> {
+    let document: RawDocumentBuf = change.encode(0, false).unwrap();
+    let batch = Batch::from_documents([&*document], None);
+    let Ok(Entry::Change(change)) = batch.entries().next().unwrap() else { panic!("no change") };
+    let explanations = Explainer::new(rules.to_vec()).explain(&change);
+    let one = |explanation: &explain::Explanation| match &explanation.verdict {
+        RuleVerdict::Fired { evidence, .. } => (Answer::Yes(*evidence), Some(explanation.answer())),
+        RuleVerdict::Unmet | RuleVerdict::Later { .. } => (Answer::No, Some(explanation.answer())),
+        RuleVerdict::Undecided { .. } => (Answer::Unknown, Some(explanation.answer())),
+        RuleVerdict::NoCandidate(_) => (Answer::No, None),
+        verdict => panic!("{verdict:?}"),
+    };
+    explanations.iter().map(one).collect()
+}
+
+/// What a set with groups, policies and demands makes of a change, worked out from the answers of the rules on their own.
+fn naively(rules: &[Rule], alone: &[Answer]) -> Vec<Answer> {
+    let mut said: Vec<(&str, bool)> = Vec::new();
+    let mut answers = Vec::new();
+    for (rule, alone) in rules.iter().zip(alone) {
+        let group = rule.first_of.as_deref();
+        let earlier: Vec<bool> =
+            said.iter().filter(|(known, _)| Some(*known) == group).map(|(_, matched)| *matched).collect();
+        let accepted = |evidence: Evidence| evidence <= rule.evidence;
+        let assumes = rule.unknown == UnknownPolicy::Assume && accepted(Evidence::Delta);
+        let answer = match alone {
+            _ if earlier.contains(&true) => Answer::No,
+            Answer::No => Answer::No,
+            Answer::Yes(evidence) if !accepted(*evidence) => Answer::Unknown,
+            Answer::Yes(evidence) if earlier.is_empty() => Answer::Yes(*evidence),
+            Answer::Yes(_) | Answer::Unknown if assumes => Answer::Yes(Evidence::Delta),
+            Answer::Yes(_) | Answer::Unknown => Answer::Unknown,
+        };
+        if let Some(group) = group
+            && answer != Answer::No
+        {
+            said.push((group, matches!(answer, Answer::Yes(_))));
+        }
+        answers.push(answer);
+    }
+    answers
+}
+
+/// The rules with groups, policies and demands of their own.
+fn demanding() -> impl Strategy<Value = Vec<Rule>> {
+    let group = || prop::option::of(prop::sample::select(vec!["one", "two"]));
+    let policy = || prop::sample::select(vec![UnknownPolicy::Skip, UnknownPolicy::Assume, UnknownPolicy::Stop]);
+    let evidence = || prop::sample::select(vec![Evidence::Exact, Evidence::Delta, Evidence::LookUp]);
+    let demands = prop::collection::vec((group(), policy(), evidence()), 10);
+    (rules(), demands).prop_map(|(rules, demands)| {
+        let with = |(rule, (group, unknown, evidence)): (Rule, (Option<&str>, _, _))| Rule {
+            first_of: group.map(Arc::from),
+            unknown,
+            evidence,
+            ..rule
+        };
+        rules.into_iter().zip(demands).map(with).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -283,6 +349,16 @@ proptest! {
         for less in with_less(&change) {
             let (with_index, guessed) = asked(&rules, &less);
             prop_assert_eq!(&with_index, &guessed, "{:?}", &less);
+            let told = explained(&rules, &less);
+            for (number, ((verdict, steps), answer)) in told.iter().zip(&guessed).enumerate() {
+                prop_assert_eq!(verdict, answer, "rule {} of {:?}", number, &less);
+                let agrees = match steps {
+                    Some(explain::Answer::Yes) => matches!(answer, Answer::Yes(_)),
+                    Some(explain::Answer::No) | None => *answer == Answer::No,
+                    Some(explain::Answer::Unknown(_)) => *answer == Answer::Unknown,
+                };
+                prop_assert!(agrees, "rule {number} of {less:?}: {answer:?}, explained as {steps:?}");
+            }
             for (number, (guess, truth)) in guessed.iter().zip(&truth).enumerate() {
                 let agrees = match guess {
                     Answer::Unknown => true,
@@ -291,6 +367,24 @@ proptest! {
                 };
                 prop_assert!(agrees, "rule {number} of {less:?}: {guess:?}, in truth {truth:?}");
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn groups_policies_and_demands_follow_from_the_answers_of_the_rules(rules in demanding(), change in changes()) {
+        let free: Vec<Rule> = rules
+            .iter()
+            .map(|rule| Rule { first_of: None, unknown: UnknownPolicy::Skip, evidence: Evidence::LookUp, ..rule.clone() })
+            .collect();
+        for seen in with_less(&change).iter().chain([&change]) {
+            let (with_index, _) = asked(&rules, seen);
+            prop_assert_eq!(&with_index, &naively(&rules, &asked(&free, seen).1), "{:?}", seen);
+            let told: Vec<Answer> = explained(&rules, seen).into_iter().map(|(verdict, _)| verdict).collect();
+            prop_assert_eq!(&told, &with_index);
         }
     }
 }

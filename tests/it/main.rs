@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod crash;
 mod each;
+mod explain;
 mod http;
 mod images;
 mod jsonpath_compliance;

@@ -76,8 +76,9 @@ fn absorbed(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnosti
                     notes.error(*span, codes::UNKNOWN_RULE, message).help("`absorbs` names rules on single changes");
                 }
                 None => {
-                    let of_event: Vec<&str> =
+                    let mut of_event: Vec<&str> =
                         rules.values().filter(|rule| *rule.event == **id).map(|rule| &*rule.id).collect();
+                    of_event.sort_unstable();
                     let help = match (of_event.is_empty(), did_you_mean(id, rules.keys().copied())) {
                         (false, _) => {
                             format!("it is the event of rules with ids of their own: {}", of_event.join(", "))

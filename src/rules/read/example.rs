@@ -56,6 +56,17 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option
     })
 }
 
+/// Reads a file that holds changes and nothing else.
+pub(super) fn typed_in(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<RawDocumentBuf>> {
+    let entries = reader.map(node, "a file with a change")?;
+    if node.get("change").is_none() && node.get("changes").is_none() {
+        return encoded(reader, std::slice::from_ref(node), false);
+    }
+    reader.known_keys(entries, &["name", "change", "changes", "transaction"], "a file with changes");
+    let in_transaction = node.get("transaction").and_then(Node::as_bool).unwrap_or_default();
+    changes(reader, node, in_transaction)
+}
+
 fn changes(reader: &mut Reader<'_>, node: &Node, in_transaction: bool) -> Option<Vec<RawDocumentBuf>> {
     let nodes = match (node.get("change"), node.entry("changes")) {
         (Some(change), None) => std::slice::from_ref(change),
@@ -73,6 +84,10 @@ fn changes(reader: &mut Reader<'_>, node: &Node, in_transaction: bool) -> Option
             return None;
         }
     };
+    encoded(reader, nodes, in_transaction)
+}
+
+fn encoded(reader: &mut Reader<'_>, nodes: &[Node], in_transaction: bool) -> Option<Vec<RawDocumentBuf>> {
     let mut documents = Vec::new();
     let mut complete = true;
     for (index, node) in (0_u32..).zip(nodes) {

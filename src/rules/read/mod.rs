@@ -21,6 +21,8 @@ mod when;
 
 use std::sync::Arc;
 
+use bson::RawDocumentBuf;
+
 use crate::yaml::{self, Diagnostics, Node, Place, SourceFile, Value};
 
 use super::ast;
@@ -91,6 +93,15 @@ pub fn read(files: &[SourceFile]) -> Reading {
         reading.examples.extend(file.examples.into_iter().map(|read| Example { rules: rules.clone(), ..read.example }));
     }
     reading
+}
+
+/// Reads changes as tests write them: a file with one change, or with `change` or `changes` as in a test. The changes come in the
+/// form in which a change stream sends them.
+pub fn read_changes(file: &SourceFile) -> (Vec<RawDocumentBuf>, Diagnostics) {
+    let mut diagnostics = Diagnostics::default();
+    let root = yaml::read(&mut diagnostics.of(file));
+    let changes = root.and_then(|root| example::typed_in(&mut Reader::new(diagnostics.of(file)), &root));
+    (changes.unwrap_or_default(), diagnostics)
 }
 
 fn named_sinks(files: &[SourceFile], read: &[ReadFile], diagnostics: &mut Diagnostics) -> Vec<NamedSink> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::event::Evidence;
 use crate::rules::ast::{self, Each, Numbers, Operations, State, UnknownPolicy, When, Where};
 use crate::rules::query::Root;
-use crate::rules::{NamespacePattern, Template};
+use crate::rules::{NamespacePattern, Template, TextTemplate};
 use crate::yaml::{Entry, Node, Span};
 
 use super::destination::ReadDestination;
@@ -167,15 +167,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         None => of_a_change(reader, &fields, node.span),
     };
     let absorbs = absorbs(reader, &fields, transaction.is_some());
-    let data = fields.get("data").map_or_else(|| Some(Template::Map(Vec::new())), |node| template::data(reader, node));
-    let key = fields.get("key").map(|node| template::text(reader, node, "`key`"));
-    let subject = fields.get("subject").map(|node| template::text(reader, node, "`subject`"));
     let description = fields.get("description").and_then(|node| reader.text(node, "`description`"));
     let tags = fields.get("tags").and_then(|node| reader.texts(node, "`tags`")).unwrap_or_default();
     let enabled = fields.get("enabled").is_none_or(|node| reader.boolean(node, "`enabled`").unwrap_or(true));
     let first_of = name(reader, &fields, "first_of");
-    let to = fields.get("to").map(|node| destination::read(reader, node).unwrap_or_default());
-    let (unknown, evidence) = what_is_not_known(reader, &fields);
+    let made = made(reader, &fields);
     if reader.errors() > mark {
         return None;
     }
@@ -196,13 +192,13 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         each: conditions.each,
         transaction,
         first_of: first_of.map(Arc::from),
-        to: to.as_ref().map(|to| to.iter().map(|one| one.destination.clone()).collect()),
-        data: data?,
-        key: key.flatten(),
-        subject: subject.flatten(),
+        to: made.to.as_ref().map(|to| to.iter().map(|one| one.destination.clone()).collect()),
+        data: made.data?,
+        key: made.key,
+        subject: made.subject,
         numbers: defaults.numbers,
-        unknown,
-        evidence,
+        unknown: made.unknown,
+        evidence: made.evidence,
         origin: format!("{}:{}:{}", reader.file_name(), place.line, place.column),
         ..ast::Rule::new(id?, collections?, operations?)
     };
@@ -213,7 +209,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults<'_>
         event_span,
         id_span: fields.get("id").map_or(event_span, |node| node.span),
         data_span: fields.entry("data").map_or(event_span, |entry| entry.key_span),
-        destinations: to.unwrap_or_default(),
+        destinations: made.to.unwrap_or_default(),
         members,
         absorbs,
     })
@@ -228,6 +224,25 @@ fn names<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, place: Span) -> (Opti
             .help("name the business event, a fact in the past tense: `event: OrderPaid`");
     }
     (event, name(reader, fields, "id").or(event))
+}
+
+/// What is made of a change that matches, and where it goes.
+struct Made {
+    data: Option<Template>,
+    key: Option<TextTemplate>,
+    subject: Option<TextTemplate>,
+    to: Option<Vec<ReadDestination>>,
+    unknown: UnknownPolicy,
+    evidence: Evidence,
+}
+
+fn made(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Made {
+    let data = fields.get("data").map_or_else(|| Some(Template::Map(Vec::new())), |node| template::data(reader, node));
+    let key = fields.get("key").and_then(|node| template::text(reader, node, "`key`"));
+    let subject = fields.get("subject").and_then(|node| template::text(reader, node, "`subject`"));
+    let to = fields.get("to").map(|node| destination::read(reader, node).unwrap_or_default());
+    let (unknown, evidence) = what_is_not_known(reader, fields);
+    Made { data, key, subject, to, unknown, evidence }
 }
 
 fn speaks_of_one_change(key: &str) -> bool {
