@@ -8,7 +8,7 @@ use bson::{Bson, RawBsonRef, RawDocumentBuf};
 use changeling::event::Event;
 use changeling::position::ClusterTime;
 use changeling::rules::described;
-use changeling::rules::replay::{Account, Failures};
+use changeling::rules::replay::{Account, Failures, RuleAccount};
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
 use serde_json::Value;
@@ -219,12 +219,11 @@ pub fn print(output: &mut impl Write, account: &Account, with_values: bool) -> i
         writeln!(output, "{}", format!("{undecodable} changes can not be decoded: dead letters").red())?;
     }
     let width = account.rules.iter().map(|rule| rule.rule.chars().count()).max().unwrap_or(0).clamp(4, 40);
-    writeln!(output, "\n{:width$}  {:>12}  {:>10}  {:>12}", "rule", "events", "undecided", "dead letters")?;
-    for rule in account
-        .rules
-        .iter()
-        .filter(|rule| rule.events_count > 0 || rule.undecided_count() > 0 || rule.failures.count > 0)
-    {
+    let is_told = |rule: &&RuleAccount| rule.events_count > 0 || rule.undecided_count() > 0 || rule.failures.count > 0;
+    if account.rules.iter().any(|rule| is_told(&rule)) {
+        writeln!(output, "\n{:width$}  {:>12}  {:>10}  {:>12}", "rule", "events", "undecided", "dead letters")?;
+    }
+    for rule in account.rules.iter().filter(is_told) {
         let counts = [rule.events_count, rule.undecided_count(), rule.failures.count].map(grouped);
         writeln!(output, "{:width$}  {:>12}  {:>10}  {:>12}", rule.rule, counts[0], counts[1], counts[2])?;
         for (reason, count) in &rule.undecided {
