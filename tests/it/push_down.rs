@@ -86,31 +86,23 @@ async fn now(database: &Database) -> ClusterTime {
     answer.get_timestamp("operationTime").unwrap().into()
 }
 
-/// What the rules make of batches, in words: every event in all its parts, and every rule that was undecided or failed.
+/// What the rules make of batches, in words: every event in all its parts, in order; and every rule that was undecided or failed.
 fn told(rules: &Arc<RuleSet>, batches: &[Batch]) -> Vec<String> {
     let mut translation = Translation::new(1 << 26);
     let mut outcome = Outcome::default();
-    let mut told = Vec::new();
     for batch in batches {
         for entry in batch.entries() {
             let Entry::Change(change) = entry.unwrap() else { continue };
             translation.apply(rules, &change, &mut outcome);
-            tell(&mut outcome, &mut told);
         }
         if translation.open_at().is_some_and(|time| batch.ends(time)) {
             translation.end(&mut outcome);
-            tell(&mut outcome, &mut told);
         }
     }
     assert!(!translation.is_open(), "every transaction has an end");
-    told
-}
-
-fn tell(outcome: &mut Outcome, told: &mut Vec<String>) {
-    told.extend(outcome.events.iter().map(|event| format!("{event:?}")));
-    told.extend(outcome.undecided.iter().map(|undecided| format!("{undecided:?}")));
-    told.extend(outcome.failed.iter().map(|failed| format!("{failed:?}")));
-    outcome.clear();
+    let events = outcome.events.iter().map(|event| format!("{event:?}"));
+    let undecided = outcome.undecided.iter().map(|undecided| format!("{undecided:?}"));
+    events.chain(undecided).chain(outcome.failed.iter().map(|failed| format!("{failed:?}"))).collect()
 }
 
 fn database_scope(name: &str) -> Scope {
