@@ -20,7 +20,7 @@ use crate::support::{PATIENCE, free_name};
 
 /// Random writes, and rule sets that are tried on them.
 const WRITES: usize = 2_500;
-const RULE_SETS: usize = 40;
+const RULE_SETS: usize = 30;
 
 /// A database with a history.
 struct History {
