@@ -1,6 +1,6 @@
 //! What the server leaves out, and in how many streams it is asked, makes no difference to any event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 
 use bson::{Document, doc};
@@ -143,10 +143,9 @@ async fn random_rules_on_random_changes_give_the_same_events_whatever_the_server
         };
         let rules = Arc::new(rules);
         let needs = rules.image_needs_of_all();
-        if !read_whole.contains_key(&(needs.before, needs.after)) {
+        if let hash_map::Entry::Vacant(place) = read_whole.entry((needs.before, needs.after)) {
             let plan = Plan::new(database_scope(&history.name), needs);
-            let batches = history.read(&plan, &mut chance, 0).await;
-            read_whole.insert((needs.before, needs.after), batches);
+            place.insert(history.read(&plan, &mut chance, 0).await);
         }
         let unfiltered = &read_whole[&(needs.before, needs.after)];
         let whole = told(&rules, unfiltered);

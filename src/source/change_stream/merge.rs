@@ -179,7 +179,7 @@ impl Merge {
         let all = parts.iter().flat_map(|part| (0..part.len()).filter_map(|index| part.document(index)));
         let mut ordered: Vec<(Place<'_>, &RawDocument)> = all.map(|change| (place_of(change), change)).collect();
         // Stable, so that what a stream gives keeps its order whatever its tokens look like.
-        ordered.sort_by(|(one, _), (other, _)| one.cmp(other));
+        ordered.sort_by_key(|(place, _)| *place);
         Batch::from_documents(ordered.into_iter().map(|(_, change)| change), None)
     }
 
