@@ -503,7 +503,7 @@ mod tests {
         assert!(outcome.events.iter().all(|event| event.evidence == Evidence::Delta));
         let images = with_images(push.clone(), Some(items(&["a", "b"])), None);
         let known = apply(vec![assumed.clone()], &images);
-        let ids = |outcome: &Outcome| outcome.events.iter().map(|event| event.id.clone()).collect::<Vec<_>>();
+        let ids = |outcome: &Outcome| outcome.events.iter().map(|event| event.id).collect::<Vec<_>>();
         assert_eq!(ids(&known), ids(&outcome), "it is the same event, however it is known");
         let dear = with(assumed.clone(), |each| each.filter = Some(State(vec![(path("q"), equals(2))])));
         assert_eq!(told(&apply(vec![dear], &push)), "d no_pre_image");

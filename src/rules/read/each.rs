@@ -132,12 +132,12 @@ fn key_changes(reader: &mut Reader<'_>, node: &Node, transitions: &When, key: &[
         When::All(all) => all.as_slice(),
         one => std::slice::from_ref(one),
     };
-    let moving = all.iter().filter_map(|one| match one {
+    let mut moving = all.iter().filter_map(|one| match one {
         When::Field(path, transition) if !matches!(**transition, Transition::Unchanged) => Some(path),
         _ => None,
     });
     let inside_key = |path: &&FieldPath| key.iter().any(|part| path.steps.starts_with(&part.steps));
-    let Some(path) = moving.filter(inside_key).next() else { return };
+    let Some(path) = moving.find(inside_key) else { return };
     let entry = node.get("when").and_then(|when| when.entry(&path.text));
     reader
         .error(
