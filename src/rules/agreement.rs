@@ -330,6 +330,8 @@ fn demanding() -> impl Strategy<Value = Vec<Rule>> {
             first_of: group.map(Arc::from),
             unknown,
             evidence,
+            // Of an array that is not known no element can be assumed: that is a story of its own.
+            each: None,
             ..rule
         };
         rules.into_iter().zip(demands).map(with).collect()
