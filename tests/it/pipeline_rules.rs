@@ -108,3 +108,33 @@ async fn events_go_to_the_sinks_that_their_rule_names_and_hold_up_no_other() {
     assert_eq!(told.address_at("out"), None);
     assert_eq!(stage.metrics.events.with_label_values(&["OrderKept", "out"]).get(), 20);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_on_transactions_that_says_stop_stops_before_the_whole_transaction() {
+    let guarded = |policy: &str| {
+        rule_slot(&format!(
+            "  - event: OrderTouched\n  \
+             - event: OrderGuarded\n    \
+               transaction: {{order: {{on: update, where: {{$.change.updated.n: 5, $.before.x: 1}}}}}}\n    \
+               unknown: {policy}\n"
+        ))
+    };
+    let stage = Stage::with_orders(0);
+    stage.log.transaction(0..3);
+    stage.log.change_order(3);
+    stage.log.transaction(4..7);
+    let mut pipeline = stage.pipeline(Act::well);
+    pipeline.rules = guarded("stop");
+    let error = stage.run(pipeline).await.unwrap().unwrap_err();
+    let PipelineError::Undecided { rule, subject, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((&**rule, subject.as_str()), ("OrderGuarded", "a transaction"));
+    assert_eq!(stage.saved(), Some(4), "the position is before the transaction");
+    let mut pipeline = stage.pipeline(Act::well);
+    pipeline.rules = guarded("skip");
+    let stop = StopSignal::new();
+    let task = tokio::spawn(pipeline.run(stop.clone()));
+    stage.until_saved(7).await;
+    stop.request();
+    task.await.unwrap().unwrap();
+    assert_eq!(stage.durable.ids().len(), 7, "nothing is lost, and what came twice has one id");
+}
