@@ -103,11 +103,17 @@ impl Check {
     }
 }
 
+/// How wide the table is where no terminal says how wide it is, in characters.
+const WIDTH_WITHOUT_TERMINAL: u16 = 140;
+
 /// The table of collections and images; the commands stand under it, whole, so that they can be copied.
 fn print_images(plans: &[CollectionPlan]) -> io::Result<()> {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        table.set_width(WIDTH_WITHOUT_TERMINAL);
+    }
     table.set_header(["collection", "rules", "needs", "keeps", "why (rule: path)", "expected cost"]);
     for plan in plans {
         let rules: Vec<&str> = plan.rules.iter().map(|rule| &**rule).collect();
