@@ -217,7 +217,7 @@ fn ids(text: &str) -> Vec<RawBson> {
         ids.push(RawBson::ObjectId(id));
     }
     if let Ok(uuid) = bson::Uuid::parse_str(text) {
-        ids.push(RawBson::Binary(bson::Binary::from(uuid).into()));
+        ids.push(RawBson::Binary(bson::Binary::from(uuid)));
     }
     let json = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|json| Bson::try_from(json).ok());
     ids.extend(json.and_then(|value| RawBson::try_from(value).ok()));
@@ -235,7 +235,7 @@ fn header(change: &Change<'_>) -> Header {
     Header {
         operation: change.operation.as_str(),
         collection: format!("{}.{}", change.database, change.collection),
-        key: change.id().and_then(|id| RawBson::try_from(id).ok()).unwrap_or(RawBson::Null),
+        key: change.id().map_or(RawBson::Null, RawBson::from),
         time: time.try_to_rfc3339_string().unwrap_or_else(|_| time.timestamp_millis().to_string()),
         before: known(change.before),
         after: known(change.after),

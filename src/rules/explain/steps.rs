@@ -160,5 +160,5 @@ fn seen(fact: Fact<'_>) -> Seen {
 }
 
 fn of(value: RawBsonRef<'_>) -> Seen {
-    RawBson::try_from(value).map_or(Seen::Missing, Seen::Value)
+    Seen::Value(RawBson::from(value))
 }
