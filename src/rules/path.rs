@@ -184,6 +184,8 @@ pub(super) struct Path {
     dotted: Box<str>,
     /// The length of `dotted` after each step.
     ends: Box<[usize]>,
+    /// It is one name without a dot: nothing else can be meant by it.
+    pub(super) is_plain_name: bool,
 }
 
 /// How a path and a dotted name of an update's description lie to each other.
@@ -210,7 +212,8 @@ impl Path {
             dotted.push_str(&step.text);
             ends.push(dotted.len());
         }
-        Self { steps: steps.into(), dotted: dotted.into(), ends: ends.into() }
+        let is_plain_name = steps.len() == 1 && !dotted.contains('.');
+        Self { steps: steps.into(), dotted: dotted.into(), ends: ends.into(), is_plain_name }
     }
 
     /// The texts of the steps, joined with dots.

@@ -141,7 +141,7 @@ impl<'c> View<'c> {
     /// [`View::after`] for a caller that knows already what the description says of the path.
     pub(super) fn after_given(&self, path: &Path, mention: Option<Mention<'c>>) -> Fact<'c> {
         // The description is short, the image is not; but only a name without dots is the same in both for sure.
-        if path.steps.len() == 1 && path.dotted().len() == path.top_level().len() {
+        if path.is_plain_name {
             match mention {
                 Some(Mention::Written(value)) => return Fact::exact(Known::Value(value)),
                 Some(Mention::Removed) => return Fact::exact(Known::Missing),
