@@ -104,10 +104,10 @@ fn rule_file(count: usize) -> String {
     let mut text = "version: 1\ndefaults: {collection: shop.orders, on: insert}\nrules:\n".to_owned();
     for number in 0..count {
         text.push_str(&format!("  - event: Rule{number}\n    where: {{$.after.status: status-{number}"));
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             text.push_str(", $.after.customer.tier: gold");
         }
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             text.push_str(", $.after.currency: EUR");
         }
         text.push_str("}\n");
@@ -117,10 +117,10 @@ fn rule_file(count: usize) -> String {
 
 fn pattern(number: usize) -> String {
     let mut pattern = format!("{{\"status\": [\"status-{number}\"]");
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         pattern.push_str(", \"customer\": {\"tier\": [\"gold\"]}");
     }
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         pattern.push_str(", \"currency\": [\"EUR\"]");
     }
     pattern.push('}');

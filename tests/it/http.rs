@@ -39,7 +39,7 @@ async fn a_run_can_be_scraped_and_says_whether_it_is_ready() {
         "version: 1\nrules:\n  - {{event: OrderPlaced, collection: {database}.orders, on: insert, data: {{total: $.after.total}}}}\n"
     );
     let config = format!(
-        "name: {database}\nsource: {{uri: \"{}\", await_time: 100ms}}\nrules: [rules.yaml]\nsinks: {{out: {{stdout: {{}}}}}}\n\
+        "name: {database}\nsource: {{uri: \"{}\", await_time: 100ms, push_down: false}}\nrules: [rules.yaml]\nsinks: {{out: {{stdout: {{}}}}}}\n\
          checkpoint: {{file: position, interval: 100ms}}\nhttp: {{listen: \"127.0.0.1:0\"}}\nlog: {{format: json}}\n",
         server.uri()
     );
