@@ -73,6 +73,13 @@ impl Query {
             writeln!(output)?;
         }
         output.flush()?;
+        if count == 0 {
+            let is_of_a_rule =
+                ["$.after", "$.before", "$.key", "$.item"].iter().any(|root| self.path.starts_with(root));
+            let help =
+                if is_of_a_rule { "; $ is the document itself here, leave out the root of the rule" } else { "" };
+            writeln!(io::stderr(), "nothing is selected{help}")?;
+        }
         Ok(if count > 0 { Verdict::Yes } else { Verdict::No })
     }
 

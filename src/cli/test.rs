@@ -96,7 +96,13 @@ impl Test {
 
 fn print(results: &[examples::ExampleResult]) -> io::Result<()> {
     let mut output = anstream::stdout().lock();
+    let has_several_files = results.iter().any(|result| result.file != results[0].file);
+    let mut file = "";
     for result in results {
+        if has_several_files && result.file != file {
+            file = &result.file;
+            writeln!(output, "{}", file.dimmed())?;
+        }
         if result.passed() {
             writeln!(output, "{} {}", "ok    ".green(), result.name)?;
             continue;

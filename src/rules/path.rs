@@ -115,6 +115,13 @@ impl Reader {
                 self.at = open;
                 return Err(self.error("an array index in a dotted path has no brackets", &help));
             }
+            Some('*' | '?') => {
+                self.at = open;
+                return Err(self.error(
+                    "a dotted path does not go through the elements of an array",
+                    "follow the elements with `each`, ask for them with a JSONPath under `where`, or name one, as `items.0`",
+                ));
+            }
             _ => return Err(self.error("a name in brackets has no quotes", "write `[\"the.name\"]`")),
         };
         self.at += 1;

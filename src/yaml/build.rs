@@ -252,9 +252,17 @@ impl Builder<'_, '_> {
     fn syntax_error(&mut self, error: &ScanError) {
         let marker = error.marker();
         let place = Span::new(marker.line(), marker.col() + 1, 1);
-        self.diagnostics
-            .error(place, "Y001", format!("not valid YAML: {}", error.info()))
-            .help("check the indentation and the brackets here and on the line before; a text with brackets, braces or commas needs quotes");
+        let info = error.info();
+        let help = if info.contains("anchor") || info.contains("alias") {
+            "`*` and `&` mean something to YAML at the start of a value: a text that begins with one of them needs quotes, and inside of [] and {} one with brackets, such as a JSONPath"
+        } else if info.contains("mapping values") {
+            "a text with a colon and a blank in it needs quotes, and so does one with brackets, braces or commas"
+        } else if info.contains("tab") {
+            "indent with blanks"
+        } else {
+            "check the indentation and the brackets here and on the line before; a text with brackets, braces or commas needs quotes"
+        };
+        self.diagnostics.error(place, "Y001", format!("not valid YAML: {info}")).help(help);
     }
 
     fn place(&self, span: &granit_parser::Span) -> Span {

@@ -50,6 +50,11 @@ impl Span {
         Self { column: self.column + quote + offset, length, quote: None, ..self }
     }
 
+    /// True for a scalar that is written without quotes, on one line.
+    pub fn is_plain(self) -> bool {
+        self.quote == Some(0)
+    }
+
     /// The same place with another length.
     pub fn of_length(self, length: usize) -> Self {
         Self { length: length.max(1), ..self }

@@ -14,7 +14,8 @@ pub(super) struct Actual {
 }
 
 /// Every difference. The events of one change may come in any order; those of different changes in the order of the changes.
-pub(super) fn differences(expected: &[Expectation], actual: Vec<Actual>) -> Vec<String> {
+/// The names of events that did not come at all are added to `missing`.
+pub(super) fn differences(expected: &[Expectation], actual: Vec<Actual>, missing: &mut Vec<String>) -> Vec<String> {
     let mut waiting: Vec<Option<&Expectation>> = expected.iter().map(Some).collect();
     let mut order: Vec<Option<usize>> = vec![None; expected.len()];
     let mut unmatched = Vec::new();
@@ -43,6 +44,7 @@ pub(super) fn differences(expected: &[Expectation], actual: Vec<Actual>) -> Vec<
         let data =
             expectation.data.as_ref().map_or(String::new(), |data| format!(" {}", shown(RawBsonRef::Document(data))));
         lines.push(format!("missing: {}{data}", expectation.event));
+        missing.push(expectation.event.clone());
     }
     if lines.is_empty() && !order.is_sorted() {
         lines.push("the events come in another order: that of the changes".to_owned());
@@ -177,7 +179,8 @@ mod tests {
     }
 
     fn compare(expected: &[Expectation], events: Vec<(usize, Event)>) -> Vec<String> {
-        differences(expected, events.into_iter().map(|(change, event)| Actual { change, event }).collect())
+        let actual = events.into_iter().map(|(change, event)| Actual { change, event }).collect();
+        differences(expected, actual, &mut Vec::new())
     }
 
     #[test]

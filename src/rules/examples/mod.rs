@@ -4,6 +4,7 @@
 mod change;
 mod compare;
 mod difference;
+mod reason;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -86,13 +87,16 @@ pub fn run(reading: &Reading) -> Vec<ExampleResult> {
             sets.push((example.rules.clone(), Arc::new(RuleSet::compile(rules.to_vec()))));
             sets.len() - 1
         });
-        results.push(run_one(&sets[position].1, example));
+        let (mut result, missing) = run_one(&sets[position].1, example);
+        let rules = reading.rules.get(example.rules.clone()).unwrap_or_default();
+        result.differences.extend(reason::of_missing(rules, example, &missing));
+        results.push(result);
     }
     results
 }
 
-/// Runs one test against a set of rules.
-pub fn run_one(rules: &Arc<RuleSet>, example: &Example) -> ExampleResult {
+/// Runs one test against a set of rules. With its result come the names of the events that are missing.
+fn run_one(rules: &Arc<RuleSet>, example: &Example) -> (ExampleResult, Vec<String>) {
     let batch = Batch::from_documents(example.changes.iter().map(|change| change.as_ref()), None);
     let mut outcome = Outcome::default();
     let mut translation = Translation::new(TRANSACTION_BYTES_MAX);
@@ -111,7 +115,8 @@ pub fn run_one(rules: &Arc<RuleSet>, example: &Example) -> ExampleResult {
     translation.end(&mut outcome);
     let last = batch.len();
     actual.extend(outcome.events.drain(..).map(|event| compare::Actual { change: last, event }));
-    differences.extend(compare::differences(&example.expected, actual));
+    let mut missing = Vec::new();
+    differences.extend(compare::differences(&example.expected, actual, &mut missing));
     for failed in &outcome.failed {
         differences.push(format!("the event of rule {} could not be built: {}", failed.rule, failed.reason));
     }
@@ -121,5 +126,7 @@ pub fn run_one(rules: &Arc<RuleSet>, example: &Example) -> ExampleResult {
             differences.push(format!("rule {} could not be decided: {reason}", undecided.rule));
         }
     }
-    ExampleResult { name: example.name.clone(), file: example.file.clone(), line: example.line, differences }
+    let result =
+        ExampleResult { name: example.name.clone(), file: example.file.clone(), line: example.line, differences };
+    (result, missing)
 }

@@ -66,7 +66,10 @@ impl Scan {
                 let text: String = self.characters.iter().collect();
                 let name = text.trim().trim_start_matches("@.").trim_start_matches('.');
                 let plain = !name.is_empty() && name.chars().all(|c| starts_name(c) || c.is_ascii_digit() || c == '.');
+                let has_root = ["after", "before", "key", "change", "meta", "item", "itemBefore"]
+                    .contains(&name.split('.').next().unwrap_or_default());
                 let help = match (plain, self.roots) {
+                    (true, _) if has_root => format!("write `$.{name}`"),
                     (true, Roots::OfAChange | Roots::OfAnElement) => format!("write `$.after.{name}`"),
                     (true, Roots::AnyDocument) => format!("write `$.{name}`"),
                     (false, _) => "start with a root, for example `$.after.status`".to_owned(),
@@ -250,6 +253,9 @@ impl Scan {
         let word = self.name_from(self.at);
         let field = if !self.open.is_empty() { format!("@.{name}") } else { name.to_owned() };
         let help = match word.as_str() {
+            "and" | "AND" | "or" | "OR" if self.open.is_empty() => {
+                "one JSONPath stands alone: two conditions are two elements of the list of `where`, and in a text each stands in braces".to_owned()
+            }
             "in" | "nin" | "IN" => format!("JSONPath has no `{word}`; write `{field} == 'x' || {field} == 'y'`"),
             "and" | "AND" => "write `&&`".to_owned(),
             "or" | "OR" => "write `||`".to_owned(),
@@ -284,6 +290,13 @@ impl Scan {
     }
 
     fn operator(&mut self, character: char) -> Result<(), LanguageError> {
+        if self.open.is_empty() {
+            return Err(error(
+                self.at,
+                "a JSONPath only selects: it compares nothing outside of a filter",
+                "under `where`, a matcher asks for the value: {$.after.total: {gte: 100}}; inside of a filter: `$.after.items[?@.qty > 2]`",
+            ));
+        }
         let next = self.after(1);
         let (length, problem) = match (character, next) {
             ('=', Some('~')) => (0, Some("write `match(@.x, 'pattern')` or `search(@.x, 'pattern')`")),

@@ -28,8 +28,25 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Matcher> {
     match &node.value {
         Value::List(nodes) => one_of_values(reader, node.span, nodes, false),
         Value::Map(entries) if !literal::is_typed(node) => operators(reader, node.span, entries, false),
-        _ => literal::value(reader, node).map(Matcher::Equals),
+        _ => equals(reader, node, false),
     }
+}
+
+/// A text that was hardly meant as one: a path, or without quotes a date or an ObjectId.
+fn looks_like_value(reader: &mut Reader<'_>, node: &Node) {
+    let Some(text) = node.as_text() else { return };
+    let is_plain = node.span.is_plain();
+    let (meant, help) = if text.starts_with("$.") {
+        let help = "a value stands here; to compare two values of the document, write where: [\"$.after[?$.after.paid >= $.after.total]\"]";
+        ("a path", help.to_owned())
+    } else if is_plain && text.starts_with(|first: char| first.is_ascii_digit()) && literal::date(text).is_some() {
+        ("a date", format!("write {{date: {text}}}, or put it in quotes if the documents hold texts"))
+    } else if is_plain && text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        ("an ObjectId", format!("write {{$oid: {text}}}, or put it in quotes if the documents hold texts"))
+    } else {
+        return;
+    };
+    reader.warning(node.span, codes::TAKEN_AS_TEXT, format!("{text:?} is taken as a text, not as {meant}")).help(help);
 }
 
 /// `around` is true inside of a mapping with `ignore_case`, unless this one says otherwise.
@@ -134,6 +151,7 @@ fn unknown_operator(reader: &mut Reader<'_>, key: &str, span: Span) {
 }
 
 fn equals(reader: &mut Reader<'_>, node: &Node, ignore_case: bool) -> Option<Matcher> {
+    looks_like_value(reader, node);
     Some(match literal::value(reader, node)? {
         Bson::String(text) if ignore_case => Matcher::Text(text_match(&text, true)),
         value => Matcher::Equals(value),
@@ -161,6 +179,7 @@ fn compare(reader: &mut Reader<'_>, entry: &Entry, comparison: Comparison) -> Op
     if literal::is_bad_date(reader, &entry.node) {
         return None;
     }
+    looks_like_value(reader, &entry.node);
     let value = literal::value(reader, &entry.node)?;
     match value {
         Bson::Null | Bson::Boolean(_) | Bson::Array(_) | Bson::Document(_) => {

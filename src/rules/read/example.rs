@@ -70,6 +70,10 @@ pub(super) fn typed_in(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<RawDo
 fn changes(reader: &mut Reader<'_>, node: &Node, in_transaction: bool) -> Option<Vec<RawDocumentBuf>> {
     let nodes = match (node.get("change"), node.entry("changes")) {
         (Some(change), None) => std::slice::from_ref(change),
+        (None, Some(entry)) if entry.node.as_map().is_some() => {
+            reader.wrong_type(&entry.node, "`changes`", "a list").help("one change stands under `change`");
+            return None;
+        }
         (None, Some(entry)) => reader.list(&entry.node, "`changes`")?,
         (Some(_), Some(entry)) => {
             reader
@@ -110,6 +114,10 @@ fn encoded(reader: &mut Reader<'_>, nodes: &[Node], in_transaction: bool) -> Opt
 
 fn change(reader: &mut Reader<'_>, node: &Node) -> Option<WrittenChange> {
     let errors_before = reader.errors();
+    if node.as_list().is_some() {
+        reader.wrong_type(node, "a change", "a mapping").help("several changes stand under `changes`");
+        return None;
+    }
     let entries = reader.map(node, "a change")?;
     reader.known_keys(entries, &CHANGE_KEYS, "a change");
     let (operation, entry) = operation(reader, node, entries)?;
@@ -270,6 +278,13 @@ fn expectations(reader: &mut Reader<'_>, node: &Node, exact: bool) -> Option<Vec
             .help("write the exact list of events: `expect: [{event: OrderPaid}]`, or `expect: []` for none");
         return None;
     };
+    if node.as_list().is_none() {
+        let name = node.as_text().unwrap_or("{event: OrderPaid, data: {...}}");
+        reader
+            .wrong_type(node, "`expect`", "a list of all events")
+            .help(format!("write `expect: [{name}]`, or `expect: []` for none"));
+        return None;
+    }
     let nodes = reader.list(node, "`expect`")?;
     let expectations: Vec<_> = nodes.iter().map(|node| expectation(reader, node, exact)).collect();
     expectations.into_iter().collect()

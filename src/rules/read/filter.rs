@@ -52,6 +52,10 @@ fn of_map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Vec
         .iter()
         .map(|entry| {
             let query = query(reader, &entry.key, entry.key_span);
+            // What stands below a word that is no path is no matcher: one finding is enough.
+            if ALTERNATIVES.contains(&entry.key.as_str()) {
+                return query.map(Where::Exists);
+            }
             let matcher = condition::read(reader, &entry.node);
             Some(Where::Matches(query?, matcher?))
         })
@@ -59,13 +63,17 @@ fn of_map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Vec
     conditions.into_iter().collect()
 }
 
+/// Words of other languages for several conditions.
+const ALTERNATIVES: [&str; 4] = ["any", "or", "all", "and"];
+
 fn query(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<Query> {
     if !text.starts_with('$') {
         let help = match text {
             "any" | "or" => {
-                "`any` belongs to `when`; here, ask within one JSONPath: [\"$.after.items[?@.a == 1 || @.b == 2]\"]"
+                "`where` has no alternatives but a list of values and `||` inside a filter: \"$.after.items[?@.a == 1 || @.b == 2]\" of elements, \"$.after[?$.after.a == 1 || $.after.b == 2]\" of the document"
                     .to_owned()
             }
+            "all" | "and" => "all conditions must hold anyway: write them beside each other".to_owned(),
             _ if reader.scope.has_member(text.split(['.', '[']).next().unwrap_or_default()) => {
                 format!("write \"$.{text}\"")
             }

@@ -86,7 +86,9 @@ pub(super) fn document(reader: &mut Reader<'_>, node: &Node, what: &str) -> Opti
     match value(reader, node)? {
         Bson::Document(document) => Some(document),
         _ => {
-            reader.error(node.span, codes::WRONG_TYPE, format!("{what} must be a document, not a single value"));
+            reader
+                .error(node.span, codes::WRONG_TYPE, format!("{what} must be a document, not a single value"))
+                .help("{date: ...} alone is a date: name a field in front, {at: {date: 2026-01-31}}");
             None
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn read(
         }
         reader
             .error(place, codes::MISSING_KEY, "the rule does not say on which changes it fires")
-            .help("write `on: insert`, `on: update` or `on: delete`, or a list of them");
+            .help("write `on: insert`, `on: update` or `on: delete`, or a list of them; a `where` asks about a state, and does not say when");
         return None;
     };
     let mut operations = Operations::default();

@@ -335,6 +335,8 @@ fn name<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, key: &str) -> Option<&
         Some("is empty")
     } else if text.chars().any(|character| character.is_whitespace() || character.is_control()) {
         Some("holds a blank")
+    } else if text.contains("{$") {
+        Some("is no template: a rule makes one kind of event")
     } else if text.starts_with("changeling.") {
         Some("starts with \"changeling.\", which is kept for events about the connector itself")
     } else {

@@ -34,8 +34,22 @@ fn one(reader: &mut Reader<'_>, entry: &Entry, what: &str) -> Option<(FieldPath,
             .help(format!("write {bare:?}"));
         None
     } else {
+        looks_like_root(reader, entry);
         reader.language(entry.key_span, FieldPath::parse(&entry.key))
     };
+    if let "any" | "or" | "all" | "and" = entry.key.as_str()
+        && let Value::List(nodes) = &entry.node.value
+        && nodes.iter().any(|node| node.as_map().is_some_and(|entries| !condition::has_operators(entries)))
+    {
+        let help = match entry.key.as_str() {
+            "any" | "or" => {
+                "alternatives of one path are a list, {status: [paid, sent]}; for different paths write two rules"
+            }
+            _ => "all of a mapping must hold: write the paths beside each other",
+        };
+        reader.error(entry.key_span, codes::UNKNOWN_KEY, format!("{what} has no word {:?}", entry.key)).help(help);
+        return None;
+    }
     let matcher = if is_transition(&entry.node) {
         reader
             .error(entry.node.span, codes::WRONG_TYPE, format!("{what} takes values, not transitions"))
@@ -46,6 +60,16 @@ fn one(reader: &mut Reader<'_>, entry: &Entry, what: &str) -> Option<(FieldPath,
         condition::read(reader, &entry.node)
     };
     Some((path?, matcher?))
+}
+
+/// `after.status` asks for a field named `after`: a dotted path starts in the document.
+pub(super) fn looks_like_root(reader: &mut Reader<'_>, entry: &Entry) {
+    let Some((root, path)) = entry.key.split_once('.').filter(|(root, _)| matches!(*root, "after" | "before")) else {
+        return;
+    };
+    reader.warning(entry.key_span, codes::TAKEN_AS_TEXT, format!("`{root}` is taken as the name of a field")).help(
+        format!("a dotted path starts in the document: write {path:?}; if the field is meant, '[\"{root}\"].{path}'"),
+    );
 }
 
 /// True for a mapping that only `when` knows, such as `{from: a, to: b}`.

@@ -31,6 +31,10 @@ pub(super) fn data(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
 
 /// Reads a text with queries in braces, or a single path: `key` and `subject`.
 pub(super) fn text(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<TextTemplate> {
+    if let Some(help) = meant_as_text(node) {
+        reader.wrong_type(node, what, "a text").help(help);
+        return None;
+    }
     let text = reader.text(node, what)?;
     if text.is_empty() {
         reader.error(node.span, codes::EMPTY, format!("{what} is an empty text")).help("leave it out");
@@ -41,7 +45,38 @@ pub(super) fn text(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<T
         return Some(TextTemplate { parts: vec![TextPart::Query(query)] });
     }
     looks_like_path(reader, node, text, false);
-    reader.text_template(text, node.span)
+    let template = reader.text_template(text, node.span)?;
+    if what == "`key`" && !template.parts.iter().any(|part| matches!(part, TextPart::Query(_))) {
+        reader
+            .warning(node.span, codes::TAKEN_AS_TEXT, format!("all events of the rule get the one key {text:?}"))
+            .help("name a value, for example $.after.customer; events with one key are delivered one after the other");
+    }
+    Some(template)
+}
+
+/// How to write a text template that YAML reads as something else: `{$.key._id}` without quotes is a mapping, and a list of
+/// paths is one text with all of them.
+fn meant_as_text(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Map(entries) => Some(unquoted_template(entries.first()?)?),
+        Value::List(nodes) => {
+            let paths: Option<Vec<&str>> =
+                nodes.iter().map(|node| node.as_text().filter(|text| is_query(text))).collect();
+            let parts: Vec<String> = paths?.iter().map(|path| format!("{{{path}}}")).collect();
+            Some(format!("write one text: \"{}\"", parts.join("/")))
+        }
+        _ => None,
+    }
+}
+
+fn unquoted_template(entry: &Entry) -> Option<String> {
+    let is_path = is_query(&entry.key) && entry.node.value == Value::Null;
+    is_path.then(|| {
+        format!(
+            "in YAML, braces without quotes are a mapping: write {0}, or in a longer text \"... {{{0}}}\"",
+            entry.key
+        )
+    })
 }
 
 fn is_query(text: &str) -> bool {
@@ -68,17 +103,38 @@ fn value(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
     }
 }
 
-/// `$after.total` is a text of its own, but hardly meant as one.
+/// `$after.total`, `after.total` and `order/$.key._id` are texts of their own, but hardly meant as such.
 fn looks_like_path(reader: &mut Reader<'_>, node: &Node, text: &str, is_data: bool) {
-    let Some(rest) = text.strip_prefix('$') else { return };
-    let root = rest.split(['.', '[']).next().unwrap_or_default();
-    let is_root = ["before", "after", "key", "change", "meta", "item", "itemBefore", "index"].contains(&root);
-    if is_root || reader.scope.has_member(root) {
-        let otherwise = if is_data { format!(", or {{literal: {text:?}}} for the text") } else { String::new() };
-        reader
-            .warning(node.span, codes::TAKEN_AS_TEXT, format!("{text:?} is taken as plain text"))
-            .help(format!("write \"$.{rest}\" for the path{otherwise}"));
-    }
+    let begins = |text: &str| {
+        let root = text.split(['.', '[']).next().unwrap_or_default();
+        is_root(root) || reader.scope.has_member(root)
+    };
+    let bare = text.strip_prefix('$').filter(|rest| begins(rest)).or_else(|| without_dollar(text));
+    let meant = match (bare, text.split_once("$.")) {
+        (Some(path), _) => format!("write \"$.{path}\" for the path"),
+        (None, Some((start, rest))) if begins(rest) && !text.contains('{') => {
+            let end = rest.find(|one: char| !(one.is_alphanumeric() || matches!(one, '_' | '.'))).unwrap_or(rest.len());
+            let path = rest[..end].trim_end_matches('.');
+            format!("a path inside a text stands in braces: write \"{start}{{$.{path}}}{}\"", &rest[path.len()..])
+        }
+        _ => return,
+    };
+    let otherwise = if is_data { format!(", or {{literal: {text:?}}} for the text") } else { String::new() };
+    reader
+        .warning(node.span, codes::TAKEN_AS_TEXT, format!("{text:?} is taken as plain text"))
+        .help(format!("{meant}{otherwise}"));
+}
+
+fn is_root(name: &str) -> bool {
+    ["before", "after", "key", "change", "meta", "item", "itemBefore", "index"].contains(&name)
+}
+
+/// The text, if it is a path from one of the documents without its dollar sign: `after.total`.
+fn without_dollar(text: &str) -> Option<&str> {
+    let names = ["before.", "after.", "itemBefore."].iter().find_map(|root| text.strip_prefix(root))?;
+    let is_path =
+        names.split('.').all(|name| !name.is_empty() && name.chars().all(|one| one.is_alphanumeric() || one == '_'));
+    is_path.then_some(text)
 }
 
 fn map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Template> {
@@ -103,7 +159,9 @@ fn map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Templa
             if entry.key.is_empty() || entry.key.starts_with('$') || entry.key.contains('\0') {
                 reader
                     .error(entry.key_span, codes::BAD_NAME, format!("{:?} can not be the name of a field", entry.key))
-                    .help("a field of an event has a name that does not start with a dollar sign");
+                    .help(unquoted_template(entry).unwrap_or_else(|| {
+                        "a field of an event has a name that does not start with a dollar sign".to_owned()
+                    }));
                 return None;
             }
             Some((entry.key.clone(), value?))
@@ -116,7 +174,8 @@ fn map(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) -> Option<Templa
 fn looks_like_options(reader: &mut Reader<'_>, node: &Node, entries: &[Entry]) {
     let Some(Value::Text(path)) = node.get("path").map(|path| &path.value) else { return };
     let are_options = entries.iter().all(|entry| matches!(entry.key.as_str(), "path" | "default" | "required"));
-    if are_options && entries.len() > 1 {
+    // What lacks its dollar sign alone is reported where the field is read.
+    if are_options && entries.len() > 1 && without_dollar(path).is_none() {
         let span = node.get("path").map_or(node.span, |path| path.span);
         reader
             .warning(span, codes::TAKEN_AS_TEXT, format!("{path:?} is taken as plain text, in a field named \"path\""))

@@ -7,7 +7,7 @@ use crate::rules::{FieldPath, Matcher};
 use crate::yaml::{Entry, Node, Value, nearest};
 
 use super::reader::Reader;
-use super::{codes, condition, literal, possible};
+use super::{codes, condition, literal, possible, state};
 
 pub(super) const WORDS: [&str; 6] = ["changed", "unchanged", "appears", "disappears", "increased", "decreased"];
 pub(super) const KEYS: [&str; 5] = ["from", "to", "increased", "decreased", "crosses"];
@@ -33,6 +33,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<When> {
     for entry in entries {
         if entry.key == ANY {
             all.extend(any(reader, &entry.node));
+        } else if let Some(help) = not_a_path(entry) {
+            reader
+                .error(entry.key_span, codes::UNKNOWN_TRANSITION, format!("`when` has no word {:?}", entry.key))
+                .help(help);
         } else {
             field(reader, entry, &mut all);
         }
@@ -73,6 +77,31 @@ fn any(reader: &mut Reader<'_>, node: &Node) -> Option<When> {
     alternatives.into_iter().collect::<Option<_>>().map(When::Any)
 }
 
+/// The way out for a word of other languages that holds whole conditions.
+fn not_a_path(entry: &Entry) -> Option<&'static str> {
+    let is_condition = |node: &Node| {
+        node.as_map().is_some_and(|entries| {
+            !condition::has_operators(entries) && !entries.iter().any(|entry| KEYS.contains(&entry.key.as_str()))
+        })
+    };
+    let holds_conditions = match &entry.node.value {
+        Value::List(nodes) => {
+            !nodes.is_empty() && nodes.iter().all(|node| is_condition(node) && !literal::is_typed(node))
+        }
+        Value::Map(_) => is_condition(&entry.node) && !literal::is_typed(&entry.node),
+        _ => false,
+    };
+    match entry.key.as_str() {
+        _ if !holds_conditions => None,
+        "all" | "and" => {
+            Some("all of a mapping must hold: write the paths beside each other, {a: changed, b: changed}")
+        }
+        "or" | "either" => Some("write any: [{a: changed}, {b: changed}]"),
+        "not" | "none" => Some("turn the transition round: {a: unchanged}, {status: {from: {not: draft}}}"),
+        _ => None,
+    }
+}
+
 fn field(reader: &mut Reader<'_>, entry: &Entry, all: &mut Vec<When>) {
     let path = if entry.key.starts_with("$.") {
         reader
@@ -80,6 +109,7 @@ fn field(reader: &mut Reader<'_>, entry: &Entry, all: &mut Vec<When>) {
             .help(format!("write {:?}; conditions on the state belong under `where`", without_root(&entry.key)));
         None
     } else {
+        state::looks_like_root(reader, entry);
         reader.language(entry.key_span, FieldPath::parse(&entry.key))
     };
     let transitions = transitions(reader, &entry.key, &entry.node);
@@ -95,7 +125,7 @@ fn field(reader: &mut Reader<'_>, entry: &Entry, all: &mut Vec<When>) {
 
 fn without_root(query: &str) -> &str {
     let rest = query.trim_start_matches("$.");
-    rest.strip_prefix("after.").or_else(|| rest.strip_prefix("before.")).unwrap_or(rest)
+    ["after.", "before.", "item.", "itemBefore."].iter().find_map(|root| rest.strip_prefix(root)).unwrap_or(rest)
 }
 
 fn transitions(reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Vec<Transition>> {
@@ -119,6 +149,15 @@ fn transitions(reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Vec<T
             }
             if entries.iter().any(|entry| KEYS.contains(&entry.key.as_str())) || !condition::has_operators(entries) {
                 return of_map(reader, node, entries);
+            }
+            becomes(reader, node, None, Some(node))
+        }
+        Value::List(nodes) => {
+            let is_word = |node: &Node| node.as_text().is_some_and(|text| word(text).is_some());
+            if nodes.len() > 1 && nodes.iter().all(is_word) {
+                reader
+                    .warning(node.span, codes::TAKEN_AS_TEXT, "these words are taken as values, not as transitions")
+                    .help(format!("for alternatives write any: [{{{path}: increased}}, {{{path}: decreased}}]; if the values are meant, `{path}: {{to: [...]}}`"));
             }
             becomes(reader, node, None, Some(node))
         }
@@ -193,10 +232,17 @@ fn unknown_transition(reader: &mut Reader<'_>, entry: &Entry) {
         format!("it belongs to a direction: {{increased: {{{key}: ...}}}}")
     } else if let "below" | "above" = key {
         format!("write {{crosses: {{{key}: ...}}}}")
+    } else if let "was" | "old" | "before" = key {
+        "did you mean \"from\"?".to_owned()
+    } else if let "is" | "becomes" | "new" | "after" | "now" = key {
+        "did you mean \"to\"?".to_owned()
     } else if let Some(meant) = nearest(key, KEYS.into_iter().chain(WORDS)) {
         format!("did you mean {meant:?}?")
     } else {
-        format!("the transitions are {}, from, to and crosses", WORDS.join(", "))
+        format!(
+            "the transitions are {}, from, to and crosses; a field of a sub-document is written with a dot, a whole one {{to: {{eq: {{...}}}}}}",
+            WORDS.join(", ")
+        )
     };
     reader.error(entry.key_span, codes::UNKNOWN_TRANSITION, format!("unknown transition {key:?}")).help(help);
 }
@@ -209,7 +255,17 @@ fn moves(reader: &mut Reader<'_>, key: &str, node: &Node, direction: Direction) 
             .help(format!("write {key}: {{by: {{gte: 5}}}}, or `{key}` alone for any amount"));
         return None;
     };
-    reader.known_keys(entries, &["by", "by_percent"], &what);
+    for entry in entries.iter().filter(|entry| condition::OPERATORS.contains(&entry.key.as_str())) {
+        let message = format!("unknown key {:?} in {what}", entry.key);
+        reader.error(entry.key_span, codes::UNKNOWN_KEY, message).help(format!(
+            "write {key}: {{by: {{{0}: ...}}}} for the difference; for the value itself, {{{key}: ..., to: {{{0}: ...}}}}",
+            entry.key
+        ));
+    }
+    let others = entries.iter().filter(|entry| !condition::OPERATORS.contains(&entry.key.as_str()));
+    for entry in others.filter(|entry| !matches!(entry.key.as_str(), "by" | "by_percent")) {
+        reader.unknown_key(entry, &["by", "by_percent"], &what);
+    }
     if entries.is_empty() {
         reader.error(node.span, codes::EMPTY, format!("{what} is empty")).help(format!("write `{key}` alone"));
         return None;
