@@ -83,7 +83,9 @@ impl Check {
             false => findings::summary(&reading.diagnostics),
         };
         let (rules, tests) = (reading.rules.rules.len(), reading.rules.examples.len());
-        writeln!(output, "configuration {}, {rules} rules, {tests} tests: {said}", self.config.path.display())?;
+        let of = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+        let (rules, tests) = (of(rules, "rule"), of(tests, "test"));
+        writeln!(output, "configuration {}, {rules}, {tests}: {said}", self.config.path.display())?;
         output.flush()
     }
 

@@ -132,7 +132,7 @@ fn is_written_as(expected: RawBsonRef<'_>, actual: RawBsonRef<'_>) -> bool {
 }
 
 /// The value as JSON, with its type where JSON does not know it.
-fn shown(value: RawBsonRef<'_>) -> String {
+pub(super) fn shown(value: RawBsonRef<'_>) -> String {
     match bson::Bson::try_from(value) {
         Ok(value) => value.into_relaxed_extjson().to_string(),
         Err(_) => "a value that is no valid BSON".to_owned(),

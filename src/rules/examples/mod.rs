@@ -122,8 +122,8 @@ fn run_one(rules: &Arc<RuleSet>, example: &Example) -> (ExampleResult, Vec<Strin
     }
     if !differences.is_empty() {
         for undecided in &outcome.undecided {
-            let reason = undecided.reason.as_str();
-            differences.push(format!("rule {} could not be decided: {reason}", undecided.rule));
+            let (code, reason) = (undecided.reason.as_str(), undecided.reason.explanation());
+            differences.push(format!("rule {} could not be decided: {reason} ({code})", undecided.rule));
         }
     }
     let result =

@@ -1,9 +1,9 @@
 //! Why an event that a test expects did not come: a line for each rule that could have made it.
 
 use super::Example;
+use super::compare::shown;
 use crate::change::{Batch, Entry};
 use crate::rules::ast::{Rule, Transaction};
-use crate::rules::described;
 use crate::rules::explain::{Answer, Explainer, Explanation, RuleVerdict, Seen, Step};
 
 /// Explains the absence of these events; `rules` are those that the test sees. What could not be decided is told elsewhere.
@@ -91,11 +91,14 @@ fn first_unmet(step: &Step) -> Option<String> {
     if let Some((_, otherwise)) = side {
         return Some(format!("`{} {}` does not hold: {otherwise}", step.key, step.text));
     }
+    if step.key == "each" {
+        return Some(format!("`each {}` holds for no element", step.text));
+    }
     let values: Vec<String> = step
         .values
         .iter()
         .map(|value| match &value.seen {
-            Seen::Value(raw) => format!("{} is {}", value.what, described(raw.as_raw_bson_ref(), true)),
+            Seen::Value(raw) => format!("{} is {}", value.what, shown(raw.as_raw_bson_ref())),
             Seen::Missing => format!("{} is missing", value.what),
             Seen::Unknown(_) => format!("{} is not known", value.what),
             Seen::Count(count) => format!("{}: {count}", value.what),
