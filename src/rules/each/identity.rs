@@ -13,7 +13,12 @@ use crate::change::number::{Decimal, Number};
 use crate::change::value::{self, Numbers};
 use crate::rules::path::Path;
 
+// BSON's types of numbers, and of code with variables, whose order does not count.
+const DOUBLE: u8 = 0x01;
 const CODE_WITH_SCOPE: u8 = 0x0f;
+const INT32: u8 = 0x10;
+const INT64: u8 = 0x12;
+const DECIMAL: u8 = 0x13;
 
 /// What tells one element of an array from another.
 #[derive(Debug)]
@@ -49,6 +54,16 @@ impl Identity {
             }
         }
         has_key || equal(left, right, self.numbers)
+    }
+
+    /// True if one of the others is the same element.
+    pub(super) fn is_among<'o>(&self, element: Content<'_>, mut others: impl Iterator<Item = Content<'o>>) -> bool {
+        if let [only] = &*self.key
+            && let Some(part) = find(element, &only.steps)
+        {
+            return others.any(|other| find(other, &only.steps).is_some_and(|other| equal(part, other, self.numbers)));
+        }
+        others.any(|other| self.same(element, other))
     }
 
     /// A number that is equal for two elements that are the same.
@@ -91,32 +106,40 @@ impl Identity {
     }
 }
 
-/// True if two values are the same, as [`value::equal`] says, without building arrays.
+/// True if two values are the same, as [`value::equal`] says, without building them.
 pub(super) fn equal(left: Content<'_>, right: Content<'_>, numbers: Numbers) -> bool {
     if left == right {
         return true;
     }
-    let inside = |bytes| RawDocument::from_bytes(bytes).ok();
     match (left, right) {
-        ((ARRAY, left), (ARRAY, right)) => {
-            let (Some(left), Some(right)) = (inside(left), inside(right)) else { return false };
-            let (mut left, mut right) = (elements(left), elements(right));
-            loop {
-                match (left.next(), right.next()) {
-                    (None, None) => return true,
-                    (Some(left), Some(right)) if equal(left.content, right.content, numbers) => {}
-                    _ => return false,
+        ((ARRAY, left), (ARRAY, right)) => equal_in_order(left, right, numbers) == Some(true),
+        ((DOCUMENT, left), (DOCUMENT, right)) => equal_in_order(left, right, numbers).unwrap_or_else(|| {
+            let document = |bytes| RawDocument::from_bytes(bytes).map_or(RawBsonRef::Null, RawBsonRef::Document);
+            value::equal(document(left), document(right), numbers)
+        }),
+        // Of everything else that is no number, other bytes are another value.
+        ((DOUBLE | INT32 | INT64 | DECIMAL, _), (DOUBLE | INT32 | INT64 | DECIMAL, _)) => {
+            plain_value(left).zip(plain_value(right)).is_some_and(|(left, right)| value::equal(left, right, numbers))
+        }
+        _ => false,
+    }
+}
+
+/// Compares what two documents or arrays hold, as long as both have the same names in the same order; nothing if not.
+fn equal_in_order(left: &[u8], right: &[u8], numbers: Numbers) -> Option<bool> {
+    let (mut left, mut right) =
+        (elements(RawDocument::from_bytes(left).ok()?), elements(RawDocument::from_bytes(right).ok()?));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return Some(true),
+            (Some(left), Some(right)) if left.name == right.name => {
+                if !equal(left.content, right.content, numbers) {
+                    return Some(false);
                 }
             }
+            (Some(_), Some(_)) => return None,
+            _ => return Some(false),
         }
-        ((DOCUMENT, left), (DOCUMENT, right)) => match (inside(left), inside(right)) {
-            (Some(left), Some(right)) => value::equal(RawBsonRef::Document(left), RawBsonRef::Document(right), numbers),
-            _ => false,
-        },
-        _ => match (plain_value(left), plain_value(right)) {
-            (Some(left), Some(right)) => value::equal(left, right, numbers),
-            _ => false,
-        },
     }
 }
 

@@ -109,7 +109,8 @@ impl Matching {
         let mut compared = 0;
         left.all(|content| {
             compared += behind.len();
-            compared <= PAIRS_MAX && !behind.iter().any(|&new| pair.identity.same(content, pair.after.content(new)))
+            let others = behind.iter().map(|&new| pair.after.content(new));
+            compared <= PAIRS_MAX && !pair.identity.is_among(content, others)
         })
     }
 

@@ -168,6 +168,9 @@ impl Each {
             Image::Exact(document) | Image::LookedUp(document) => Some(Array::at(document, steps)),
             Image::Unknown => None,
         };
+        if self.is_kept(change, before) {
+            return Arrays::Alike;
+        }
         let mut evidence = Evidence::Exact;
         let after = match (change.after, mention) {
             (Image::Absent, _) => Some(Array::empty()),
@@ -196,6 +199,16 @@ impl Each {
         }
     }
 
+    /// True if a short description says that elements were neither added nor removed: mostly a field of one was written. That is told
+    /// sooner than the arrays are compared.
+    fn is_kept(&self, change: &Change<'_>, before: Option<Array<'_>>) -> bool {
+        const NAMES_MAX: usize = 4;
+        let (Some(before), Some(description)) = (before, &change.description) else { return false };
+        self.is != ElementChange::Changed
+            && element::elements(description.updated).nth(NAMES_MAX).is_none()
+            && self.is_ruled_out_by(description, Some(before)).unwrap_or(false)
+    }
+
     /// True if, whatever the array held before, nothing that the rule asks for happened to its elements.
     fn is_ruled_out(&self, change: &Change<'_>, after: Option<Array<'_>>) -> bool {
         if self.is != ElementChange::Removed
@@ -207,8 +220,8 @@ impl Each {
     }
 
     /// What the description alone says: fields inside of elements do not add or remove an element, and an array that was cut short got no
-    /// new ones. Nothing if whole elements or the array itself were written.
-    fn is_ruled_out_by(&self, description: &Description<'_>, after: Option<Array<'_>>) -> Option<bool> {
+    /// new ones. Nothing if whole elements or the array itself were written. Whether an element has a key, the array tells, before or after.
+    fn is_ruled_out_by(&self, description: &Description<'_>, array: Option<Array<'_>>) -> Option<bool> {
         let (mut is_cut, mut has_inner) = (false, false);
         let updated = element::elements(description.updated).map(|element| (element.name_text(), false));
         let removed = description.removed.into_iter().flatten().map(|name| (name.as_str().unwrap_or_default(), false));
@@ -220,7 +233,7 @@ impl Each {
                 Relation::Below => {
                     let (index, inner) = name.get(self.path.dotted().len() + 1..)?.split_once('.')?;
                     let keeps_key = self.identity.key().iter().all(|part| part.relation(inner) == Relation::Apart);
-                    let element = after?.elements().nth(index.parse().ok()?)?;
+                    let element = array?.elements().nth(index.parse().ok()?)?;
                     if !keeps_key || !self.identity.has_key(element.content) {
                         return None;
                     }

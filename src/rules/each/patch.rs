@@ -123,13 +123,23 @@ impl<'d> Builder<'_, 'd> {
         let start = self.open();
         let mut rest = self.writes;
         let mut count = 0_u32;
-        for element in before.elements().take(size.unwrap_or(usize::MAX)) {
+        let mut walk = before.elements();
+        // Elements keep their indices: those that are not touched are copied as they lie, many at once.
+        let mut untouched = walk.offset();
+        while size.is_none_or(|size| (count as usize) < size) {
+            let place = walk.offset();
+            let Some(element) = walk.next() else { break };
             let own = rest.iter().take_while(|write| write.index == count).count();
-            let (writes, others) = rest.split_at(own);
-            rest = others;
-            self.field(element.name_text(), element.content, writes, depth)?;
+            if own > 0 {
+                self.bytes.extend_from_slice(before.bytes().get(untouched..place)?);
+                let (writes, others) = rest.split_at(own);
+                rest = others;
+                self.field(element.name_text(), element.content, writes, depth)?;
+                untouched = walk.offset();
+            }
             count += 1;
         }
+        self.bytes.extend_from_slice(before.bytes().get(untouched..walk.offset())?);
         while let Some(write) = rest.first() {
             let own = rest.iter().take_while(|other| other.index == write.index).count();
             let (writes, others) = rest.split_at(own);
