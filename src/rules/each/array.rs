@@ -9,7 +9,20 @@ use crate::rules::path::Step;
 pub(super) const DOCUMENT: u8 = 0x03;
 /// BSON's type of an array.
 pub(super) const ARRAY: u8 = 0x04;
+/// BSON's type of a null.
+pub(super) const NULL: u8 = 0x0a;
 const EMPTY: [u8; 5] = [5, 0, 0, 0, 0];
+
+/// Where an element lies in the bytes of its array.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The offset of its type.
+    pub(super) start: u32,
+    /// The offset of its value.
+    value: u32,
+    /// The offset after it.
+    end: u32,
+}
 
 /// An array, as the document that it is in its bytes: the names are the indices.
 #[derive(Clone, Copy, Debug)]
@@ -52,27 +65,30 @@ impl<'a> Array<'a> {
         elements(self.document)
     }
 
-    /// The element that starts at an offset which [`Array::places_from`] gave.
-    pub(super) fn element(self, place: u32) -> Option<Element<'a>> {
-        elements_from(self.document, usize::try_from(place).ok()?).next()
+    /// The element that starts at an offset.
+    pub(super) fn element(self, start: u32) -> Option<Element<'a>> {
+        elements_from(self.document, usize::try_from(start).ok()?).next()
     }
 
-    /// The type and bytes of the element at an offset; those of a null if there is none.
-    pub(super) fn content(self, place: u32) -> Content<'a> {
-        self.element(place).map_or((0x0a, &[]), |element| element.content)
+    /// The type and bytes of the element at a place of this array.
+    pub(super) fn content(self, place: Place) -> Content<'a> {
+        let bytes = self.bytes();
+        let kind = bytes.get(place.start as usize).copied().unwrap_or(NULL);
+        (kind, bytes.get(place.value as usize..place.end as usize).unwrap_or_default())
     }
 
-    /// Fills `places` with the offsets of the elements from one on.
-    pub(super) fn places_from(self, place: usize, places: &mut Vec<u32>) {
+    /// Fills `places` with the places of the elements from an offset on.
+    pub(super) fn places_from(self, offset: usize, places: &mut Vec<Place>) {
         places.clear();
-        let mut walk = elements_from(self.document, place);
+        let mut walk = elements_from(self.document, offset);
+        // A document has at most 16 MB.
+        let short = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
         loop {
-            let offset = walk.offset();
-            if walk.next().is_none() {
-                return;
-            }
-            // A document has at most 16 MB.
-            places.push(u32::try_from(offset).unwrap_or(u32::MAX));
+            let start = walk.offset();
+            let Some(element) = walk.next() else { return };
+            // Between type and value lies the name with its NUL.
+            let value = start + element.name.len() + 2;
+            places.push(Place { start: short(start), value: short(value), end: short(walk.offset()) });
         }
     }
 
@@ -160,7 +176,11 @@ mod tests {
             let mut places = Vec::new();
             one.places_from(end, &mut places);
             assert_eq!(places.len(), left.len() - wanted as usize);
-            assert!(places.iter().all(|&place| one.element(place).is_some()));
+            assert!(
+                places.iter().all(|place| one
+                    .element(place.start)
+                    .is_some_and(|element| element.content == one.content(*place)))
+            );
         }
     }
 }

@@ -4,7 +4,7 @@
 //! what is left over was removed or added. Most changes touch one element, so what is the same at both ends is set aside first, where
 //! that gives the same answer.
 
-use super::array::Array;
+use super::array::{Array, Place};
 use super::identity::{Identity, equal};
 use crate::rules::ast::ElementChange;
 
@@ -29,9 +29,9 @@ pub(super) struct Found {
 pub(super) struct Matching {
     /// The elements to which it happened, in the order of the array.
     pub(super) found: Vec<Found>,
-    /// The offsets of the elements after the common start.
-    old: Vec<u32>,
-    new: Vec<u32>,
+    /// The places of the elements after the common start.
+    old: Vec<Place>,
+    new: Vec<Place>,
     /// For every one of `old` and `new`, its partner in the other.
     of_old: Vec<u32>,
     of_new: Vec<u32>,
@@ -176,14 +176,14 @@ impl Matching {
                 self.found.extend(added.map(|new| Found {
                     index: index(new),
                     before: None,
-                    after: Some(self.new[new]),
+                    after: Some(self.new[new].start),
                 }));
             }
             ElementChange::Removed => {
                 let removed = (0..old_end).filter(|&old| self.of_old[old] == NONE);
                 self.found.extend(removed.map(|old| Found {
                     index: index(old),
-                    before: Some(self.old[old]),
+                    before: Some(self.old[old].start),
                     after: None,
                 }));
             }
@@ -194,8 +194,8 @@ impl Matching {
                     pairs.filter(|&(_, old, new)| !equal(before.content(old), after.content(new), identity.numbers));
                 self.found.extend(differ.map(|(new, old, place)| Found {
                     index: index(new),
-                    before: Some(old),
-                    after: Some(place),
+                    before: Some(old.start),
+                    after: Some(place.start),
                 }));
             }
         }
@@ -207,7 +207,7 @@ fn reset(partners: &mut Vec<u32>, count: usize) {
     partners.resize(count, NONE);
 }
 
-fn prints(identity: &Identity, array: Array<'_>, places: &[u32], prints: &mut Vec<(u64, u32)>) {
+fn prints(identity: &Identity, array: Array<'_>, places: &[Place], prints: &mut Vec<(u64, u32)>) {
     prints.clear();
     prints.extend((0_u32..).zip(places).map(|(at, &place)| (identity.fingerprint(array.content(place)), at)));
     prints.sort_unstable();
@@ -239,7 +239,7 @@ mod tests {
     fn places(array: &RawArrayBuf) -> Vec<u32> {
         let mut places = Vec::new();
         Array::in_bytes(array.as_bytes()).places_from(4, &mut places);
-        places
+        places.into_iter().map(|place| place.start).collect()
     }
 
     fn found(matching: &mut Matching, key: &[&str], is: ElementChange, before: &[Bson], after: &[Bson]) -> Places {

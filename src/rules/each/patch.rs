@@ -6,13 +6,12 @@
 
 use bson::{RawArray, RawBsonRef};
 
-use super::array::{ARRAY, Array, DOCUMENT};
+use super::array::{ARRAY, Array, DOCUMENT, NULL};
 use crate::change::Description;
 use crate::change::element::{Content, elements, elements_from};
 use crate::rules::mention::{relation, truncated};
 use crate::rules::path::{Path, Relation};
 
-const NULL: u8 = 0x0a;
 /// The server fills no greater gap (`$set` on an array, "Backfill").
 const NULLS_MAX: u32 = 1_500_000;
 
