@@ -264,6 +264,18 @@ impl RuleSet {
         outcome.candidates = numbers;
     }
 
+    /// Appends to `found` the ids of the rules whose conditions hold on one change by itself, in their order: what [`RuleSet::apply`]
+    /// finds out before it makes events. Groups, the evidence that a rule demands and rules with `transaction` are left aside.
+    pub fn find_holding<'r>(&'r self, change: &Change<'_>, found: &mut Vec<&'r Arc<str>>) {
+        let Some(candidates) = self.index.find(&self.rules, change.database, change.collection) else { return };
+        let mut numbers = Vec::new();
+        candidates.of_change(change, &mut numbers);
+        let view = View::new(change);
+        let rules = numbers.iter().filter(|number| !self.transactions.is_member(**number));
+        let rules = rules.filter_map(|&number| self.rules.get(number));
+        found.extend(rules.filter(|rule| rule.is_wanted_by(&view)).map(|rule| &rule.id));
+    }
+
     /// The namespaces that the rules name, without repeats.
     pub fn namespaces(&self) -> Vec<NamespacePattern> {
         let mut seen = HashSet::new();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ast::{self, Operations, UnknownPolicy};
 use super::condition::{Condition, Conditions};
-use super::each::Each;
+use super::each::{Each, Scratch};
 use super::group::Verdict;
 use super::guard::Guard;
 use super::path::Path;
@@ -206,6 +206,17 @@ impl CompiledRule {
         (if refused.is_some() { Verdict::Undecided } else { Verdict::Matches }, refused.or(reason))
     }
 
+    /// True if the conditions hold on the change, or on some element of it.
+    pub(super) fn is_wanted_by(&self, view: &View<'_>) -> bool {
+        if self.condition.holds(view, &mut Evidence::default()) != Truth::True {
+            return false;
+        }
+        let Some(each) = &self.each else { return true };
+        let mut holds = false;
+        each.visit(view, &mut Scratch::default(), &mut |_, of_element, _| holds |= of_element == Truth::True);
+        holds
+    }
+
     /// What is told of the rule where it can not be decided.
     pub(super) fn undecided(&self, reason: UnknownReason) -> Undecided {
         Undecided { rule: Arc::clone(&self.id), reason, policy: self.unknown }
@@ -379,6 +390,25 @@ mod tests {
             ordinal: 0,
         };
         assert_eq!(first.id, EventId::new(&origin));
+    }
+
+    #[test]
+    fn the_rules_that_hold_are_those_that_fire_where_nothing_else_is_asked() {
+        let rules = vec![
+            Rule { id: "paid".into(), ..rule_when("status", becomes(None, Some(bson!("paid")))) },
+            Rule { id: "sent".into(), ..rule_when("status", becomes(None, Some(bson!("sent")))) },
+            Rule { id: "dearer".into(), ..rule_when("total", becomes(Some(bson!(1)), None)) },
+        ];
+        let set = RuleSet::compile(rules);
+        for (updated, wanted) in [
+            (doc! {"status": "paid", "total": 2}, vec!["paid"]),
+            (doc! {"status": "sent"}, vec!["sent"]),
+            (doc! {"note": 1}, vec![]),
+        ] {
+            let mut found = Vec::new();
+            see(&update(updated, &[]), |change| set.find_holding(change, &mut found));
+            assert_eq!(found.iter().map(|id| &***id).collect::<Vec<_>>(), wanted);
+        }
     }
 
     #[test]
