@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use changeling::change::{Batch, Change, Entry};
+use changeling::failure::Disposition;
 use changeling::metrics::Metrics;
 use changeling::mongo_client;
 use changeling::position::{Position, Start};
@@ -60,9 +61,14 @@ impl Stream {
         stream
     }
 
-    /// Opens the source.
+    /// Opens the source; again where it failed by what may pass. Having heard of a shutdown, the driver asks the
+    /// server anew only with its next heartbeat, as seldom as it gives up waiting for one: either may come first.
     pub async fn open_at(&mut self, start: &Start) {
-        self.source.open(start).await.expect("the stream opens");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while let Err(error) = self.source.open(start).await {
+            let may_pass = error.disposition() == Disposition::Retry && std::time::Instant::now() < deadline;
+            assert!(may_pass, "the stream opens: {error:?}");
+        }
     }
 
     /// Reads one batch and keeps it.
