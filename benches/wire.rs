@@ -51,7 +51,16 @@ async fn measure() -> Result<(), Failure> {
     let (start, end) = write(&database).await?;
     let read = rules::read(&[SourceFile { name: "rules".to_owned(), text: RULES.to_owned() }]);
     let rules = RuleSet::compile(read.rules);
-    let plan = |streams, is_pushed_down| Plan::for_rules(&rules, &rules.namespaces(), &[], streams, is_pushed_down);
+    let plan = |streams, is_pushed_down| {
+        Plan::for_rules(
+            &rules,
+            &changeling::explicit::Relays::default(),
+            &rules.namespaces(),
+            &[],
+            streams,
+            is_pushed_down,
+        )
+    };
     let plans = [
         ("one stream, everything", plan(StreamCount::One, false)),
         ("one stream, what rules read", plan(StreamCount::One, true)),

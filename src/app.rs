@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{self, BuildError};
 use crate::config::{Config, ConfigError};
+use crate::explicit::RelayError;
 use crate::http::{HttpError, HttpServer};
 use crate::metrics::Metrics;
 use crate::mongo_client::{self, ConnectError, Privileges};
@@ -104,6 +105,9 @@ pub enum AppError {
     /// The checkpoint can not be used as it is set up.
     #[error(transparent)]
     Checkpoint(#[from] BuildError),
+    /// A relay of explicit events can not be used as it is set up.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// The pipeline stopped.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -116,6 +120,7 @@ impl AppError {
             Self::Config(_)
             | Self::NoSink
             | Self::UnknownSink { .. }
+            | Self::Relay(_)
             | Self::Connect(ConnectError::InvalidUri { .. }) => true,
             Self::Metrics(_)
             | Self::Http(_)
@@ -245,6 +250,7 @@ impl App {
             start: config.source.start.start(),
             on_lost_position: config.source.on_lost_position,
             rules: RuleSlot::new(rules, Some(plan)),
+            relays: config.relays()?,
             lanes,
             dead_letters: Arc::from(dead_letters),
             store,

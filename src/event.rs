@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bson::RawDocumentBuf;
+use bson::{RawBson, RawDocumentBuf};
 use sha2::{Digest, Sha256};
 
 use crate::position::ClusterTime;
@@ -161,6 +161,84 @@ impl fmt::Display for Address {
     }
 }
 
+/// What an event that the application wrote itself has beyond one that a rule made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explicit {
+    /// The id that the application gave it, as text.
+    pub id: String,
+    /// What goes into the headers of a message, in order, beside those that every event has.
+    pub headers: Vec<Header>,
+    /// The topic or subject that the application chose, at every sink that has such a thing.
+    pub route: Option<Address>,
+    /// What its payload is.
+    pub payload: Payload,
+    /// Whether messages hold the payload alone, with everything else in headers.
+    pub form: MessageForm,
+}
+
+/// A header of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its value, with its type.
+    pub value: RawBson,
+}
+
+/// The payload of an explicit event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Payload {
+    /// The document that is the event's `data`.
+    #[default]
+    Document,
+    /// A text, passed on as it is.
+    Text(String),
+    /// Bytes, passed on as they are.
+    Binary(Vec<u8>),
+    /// Any other value, such as an array or a number.
+    Value(RawBson),
+    /// Nothing: a message with an empty body.
+    Nothing,
+    /// A message that says that what its key names is no more.
+    Tombstone,
+}
+
+/// What the body of a message holds, at sinks that send messages with headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessageForm {
+    /// The whole event in its envelope.
+    #[default]
+    Envelope,
+    /// The payload alone, a document as relaxed Extended JSON; the envelope's attributes are headers (the binary mode of CloudEvents).
+    Bare,
+    /// The same, a document as canonical Extended JSON over several lines, as Debezium's outbox router for MongoDB writes it.
+    BareCanonical,
+}
+
+impl Explicit {
+    fn byte_count(&self) -> usize {
+        let payload = match &self.payload {
+            Payload::Text(text) => text.len(),
+            Payload::Binary(bytes) => bytes.len(),
+            Payload::Value(value) => value_byte_count(value),
+            Payload::Document | Payload::Nothing | Payload::Tombstone => 0,
+        };
+        let headers = self.headers.iter();
+        let headers = headers.map(|one| size_of::<Header>() + one.name.len() + value_byte_count(&one.value));
+        size_of::<Self>() + self.id.len() + payload + headers.sum::<usize>()
+    }
+}
+
+fn value_byte_count(value: &RawBson) -> usize {
+    match value {
+        RawBson::String(text) => text.len(),
+        RawBson::Document(document) => document.as_bytes().len(),
+        RawBson::Array(array) => array.as_bytes().len(),
+        RawBson::Binary(binary) => binary.bytes.len(),
+        _ => 0,
+    }
+}
+
 /// A business event, not yet encoded for a sink.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -168,7 +246,7 @@ pub struct Event {
     pub id: EventId,
     /// The business name, for example `OrderPaid`; the CloudEvents `type` without its prefix.
     pub name: Arc<str>,
-    /// The id of the rule that made it.
+    /// The id of the rule that made it, or of the relay that passed it on.
     pub rule: Arc<str>,
     /// The database and collection of the change; empty for events about the connector itself.
     pub database: Arc<str>,
@@ -192,6 +270,8 @@ pub struct Event {
     pub to: Option<Arc<[Destination]>>,
     /// The payload, in BSON types; each sink encodes it as it needs.
     pub data: RawDocumentBuf,
+    /// What it has beyond that if the application wrote it; absent for one that a rule inferred.
+    pub explicit: Option<Box<Explicit>>,
 }
 
 impl Event {
@@ -200,9 +280,15 @@ impl Event {
         self.to.as_ref().is_none_or(|to| to.iter().any(|one| *one.sink == *sink))
     }
 
-    /// The topic or subject that the rule gave for the sink of this name.
+    /// The topic or subject that the rule gave for the sink of this name, or that the application chose.
     pub fn address_at(&self, sink: &str) -> Option<&Address> {
-        self.to.as_ref()?.iter().find(|one| *one.sink == *sink)?.address.as_ref()
+        let given = self.to.as_ref().and_then(|to| to.iter().find(|one| *one.sink == *sink)?.address.as_ref());
+        given.or_else(|| self.explicit.as_ref()?.route.as_ref())
+    }
+
+    /// The word of the attribute `origin`.
+    pub fn origin(&self) -> &'static str {
+        if self.explicit.is_some() { "explicit" } else { "inferred" }
     }
 
     /// The memory that the event holds, about, in bytes; what queues are bounded by.
@@ -215,6 +301,7 @@ impl Event {
             + self.sequence.len()
             + self.transaction.as_ref().map_or(0, String::len)
             + self.to.as_ref().map_or(0, |to| to.iter().map(Destination::byte_count).sum())
+            + self.explicit.as_ref().map_or(0, |explicit| explicit.byte_count())
     }
 }
 

@@ -7,11 +7,12 @@
 //! |---|---|
 //! | 0 | [`change`], [`event`], [`position`], [`namespace`], [`failure`], [`secret`], [`quantity`], [`metrics`], [`transactional_write`]: the nouns; [`yaml`]: texts with positions |
 //! | 1 | [`rules`]: pure, from a change to events; [`mongo_client`] |
-//! | 2 | [`source`], [`sink`], [`checkpoint`]: three traits and what implements them |
-//! | 3 | [`pipeline`]: the only place that spawns tasks |
-//! | 4 | `http`, `config` |
-//! | 5 | `app`: from a configuration to a running pipeline |
-//! | 6 | `cli`, `main` |
+//! | 2 | [`explicit`]: pure, from what the application wrote itself to events; [`parity`]: pure, both kinds of events compared |
+//! | 3 | [`source`], [`sink`], [`checkpoint`], [`outbox`]: four traits and what implements them |
+//! | 4 | [`pipeline`]: the only place that spawns tasks |
+//! | 5 | `http`, `config` |
+//! | 6 | `app`: from a configuration to a running pipeline |
+//! | 7 | `cli`, `main` |
 //!
 //! What always holds:
 //! - only `main` exits the process, and only `pipeline` and `app` spawn tasks;
@@ -26,11 +27,14 @@ pub mod change;
 pub mod checkpoint;
 pub mod config;
 pub mod event;
+pub mod explicit;
 pub mod failure;
 pub mod http;
 pub mod metrics;
 pub mod mongo_client;
 pub mod namespace;
+pub mod outbox;
+pub mod parity;
 pub mod pipeline;
 pub mod position;
 pub mod quantity;

@@ -16,10 +16,6 @@ use crate::sink::{EnvelopeSettings, SinkSettings};
 use crate::source::SourceSettings;
 use crate::yaml::{self, Diagnostics, FileDiagnostics, Node, Value};
 
-/// Keys of later versions, and what to say of them.
-const LATER_KEYS: [(&str, &str); 1] =
-    [("explicit", "events that the application writes itself can not be relayed yet")];
-
 /// Reads the file that `diagnostics` speaks of, and its rule files. No configuration if there is an error.
 pub(super) fn config(
     diagnostics: &mut FileDiagnostics<'_>,
@@ -29,7 +25,6 @@ pub(super) fn config(
     let Some(mut root) = yaml::read(diagnostics) else { return (None, rules::Reading::default()) };
     let mut filled = Filled::default();
     substitute(&mut root, surroundings, &mut filled, diagnostics);
-    refuse_later_keys(&mut root, diagnostics);
     let schema = super::schema();
     let schemas = Schemas::of(&schema);
     SchemaCheck { schemas, filled: &filled, diagnostics }.check_root(&schema, &mut root);
@@ -87,18 +82,6 @@ fn read_rules(root: &Node, surroundings: &Surroundings<'_>, diagnostics: &mut Fi
         diagnostics.error(span, "C012", said).help(help);
     }
     rules::read(&files)
-}
-
-/// `C015`: a key that only a later version knows.
-fn refuse_later_keys(root: &mut Node, diagnostics: &mut FileDiagnostics<'_>) {
-    let Value::Map(entries) = &mut root.value else { return };
-    for (key, reason) in LATER_KEYS {
-        if let Some(index) = entries.iter().position(|entry| entry.key == key) {
-            let entry = entries.remove(index);
-            let message = format!("{key:?} is not available in this version: {reason}");
-            diagnostics.error(entry.key_span, "C015", message).help("remove it");
-        }
-    }
 }
 
 /// The whole configuration; if it can not be had, what is wrong in each part, since serde ends at the first mistake.

@@ -23,8 +23,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::checkpoint::{CheckpointSettings, MongodbCheckpointSettings};
+use crate::explicit::{RelayError, RelaySettings, Relays};
 use crate::http::HttpSettings;
 use crate::namespace::Namespace;
+use crate::parity::ParitySettings;
 use crate::pipeline::PipelineSettings;
 use crate::rules::{self, NamespacePattern, RuleSet};
 use crate::sink::{DeadLetterSettings, EnvelopeSettings, MongodbSettings, SinkSettings};
@@ -49,6 +51,12 @@ pub struct Config {
     pub source: SourceSettings,
     /// Rule files, or folders of them (`*.yaml` and `*.yml`, below them too), relative to the folder of this file.
     pub rules: Vec<PathBuf>,
+    /// Events that the application writes itself, to be passed on beside those that rules infer.
+    #[serde(default)]
+    pub explicit: Vec<RelaySettings>,
+    /// Compares inferred and explicit events; absent: not at all.
+    #[serde(default)]
+    pub parity: Option<ParitySettings>,
     /// How the rules are exchanged while the connector runs.
     #[serde(default)]
     pub reload: ReloadSettings,
@@ -204,11 +212,25 @@ impl Config {
     }
 
     fn watched_for(&self, rules: &RuleSet) -> Vec<NamespacePattern> {
-        match self.source.watched() {
+        let mut watched = match self.source.watched() {
             Ok(watched) if !watched.is_empty() => watched,
             // Entries that can not be read have been refused when the configuration was read.
             Ok(_) | Err(_) => rules.namespaces(),
+        };
+        for Namespace { database, collection } in self.explicit.iter().map(RelaySettings::collection) {
+            if !watched.iter().any(|pattern| pattern.matches(database, collection)) {
+                watched.push(NamespacePattern { database: database.clone(), collection: collection.clone() });
+            }
         }
+        watched
+    }
+
+    /// The relays of explicit events, with nothing to remember yet.
+    ///
+    /// # Errors
+    /// The first setting that can not be used; there is none in a configuration that was read without errors.
+    pub fn relays(&self) -> Result<Relays, RelayError> {
+        Relays::new(&self.explicit)
     }
 
     /// The collections that this connector writes to in the deployment it watches.
@@ -224,7 +246,10 @@ impl Config {
     /// How the source is read for these rules, which may be others than those of the files: a set that takes their place.
     pub fn plan(&self, rules: &RuleSet) -> Plan {
         let is_pushed_down = self.source.push_down && !self.coverage.is_on();
-        Plan::for_rules(rules, &self.watched_for(rules), &self.written(), self.source.streams, is_pushed_down)
+        // Settings that can not be used have been refused when the configuration was read.
+        let relays = self.relays().unwrap_or_default();
+        let watched = self.watched_for(rules);
+        Plan::for_rules(rules, &relays, &watched, &self.written(), self.source.streams, is_pushed_down)
     }
 
     /// Where dead letters go: as it is written, or else beside the checkpoint.

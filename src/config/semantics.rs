@@ -38,6 +38,7 @@ impl Semantics<'_, '_> {
         self.check_names();
         self.check_part(self.config.source.check());
         self.check_part(self.config.checkpoint.check().map(drop));
+        self.check_part(self.config.relays().map(drop));
         self.check_places();
     }
 

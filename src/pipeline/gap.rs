@@ -47,6 +47,7 @@ pub(super) fn event(error: &SourceError, lost: &Start, now: bson::DateTime) -> O
         sequence: format!("{:08x}{:08x}-00000000-{NAME}-0", from.seconds, from.increment),
         evidence: Evidence::Exact,
         transaction: None,
+        explicit: None,
         rule_set: None,
         to: None,
         data: data(time, *oldest, now, name, *code),

@@ -43,6 +43,7 @@ pub use status::{Status, Verdict};
 pub use stop::StopSignal;
 
 use crate::checkpoint::Store;
+use crate::explicit::Relays;
 use crate::metrics::Metrics;
 use crate::position::{Position, Start};
 use crate::sink::{DeadLetters, Sink};
@@ -58,6 +59,8 @@ pub struct Pipeline {
     pub on_lost_position: OnLostPosition,
     /// What makes events of changes. Keep a clone to exchange the rules while the pipeline runs.
     pub rules: RuleSlot,
+    /// What passes on events that the application wrote itself.
+    pub relays: Relays,
     /// Where events go: every event to every lane, or to those that it names.
     pub lanes: Vec<LaneParts>,
     /// Where goes what can not be delivered.

@@ -25,6 +25,7 @@ use super::tally::Tally;
 use super::translator::{Chunk, Entrance, Translator};
 use super::{LaneParts, Pipeline, RunReport};
 use crate::checkpoint::{CheckpointError, Store};
+use crate::explicit::{Noted, Relays};
 use crate::metrics::Metrics;
 use crate::position::Sequence;
 use crate::rules::{Outcome, Translation};
@@ -115,7 +116,7 @@ impl Run {
         run.metrics.rule_set.set(rules.short_hash(), rules.len());
         let lanes = pipeline.lanes.into_iter().enumerate();
         let queues = lanes.map(|(index, parts)| run.start_lane(index, parts)).collect();
-        let batches = run.start_translator(queues);
+        let batches = run.start_translator(queues, pipeline.relays);
         run.start_keepers(pipeline.source.observer(), pipeline.lease, pipeline.checkpoint_interval);
         let reader = Reader {
             source: pipeline.source,
@@ -165,7 +166,7 @@ impl Run {
         entrance
     }
 
-    fn start_translator(&mut self, lanes: Vec<Entrance>) -> CloseOnDrop<Read> {
+    fn start_translator(&mut self, lanes: Vec<Entrance>, relays: Relays) -> CloseOnDrop<Read> {
         let bounds = Bounds { count: READ_AHEAD_BATCHES, bytes: bytes(self.settings.read_ahead_bytes_max.0) };
         let batches = Arc::new(Queue::new(bounds, None));
         let translator = Translator {
@@ -180,7 +181,9 @@ impl Run {
             sequence: Sequence::default(),
             end: None,
             translation: Translation::new(bytes(self.settings.transaction_bytes_max.0)),
+            relays,
             outcome: Outcome::default(),
+            noted: Noted::default(),
             chunk: Chunk::default(),
         };
         self.workers.spawn("rules", translator.run());

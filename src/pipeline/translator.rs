@@ -15,6 +15,7 @@ use super::stop::StopSignal;
 use super::tally::Tally;
 use crate::change::{Batch, Change, DecodeError, Entry, Notice};
 use crate::event::Event;
+use crate::explicit::{Noted, Relays};
 use crate::metrics::Metrics;
 use crate::position::{ClusterTime, Position, Sequence};
 use crate::rules::ast::UnknownPolicy;
@@ -37,9 +38,11 @@ pub(super) struct Translator {
     pub(super) stop: StopSignal,
     pub(super) sequence: Sequence,
     pub(super) translation: Translation,
+    pub(super) relays: Relays,
     /// The position after the last batch.
     pub(super) end: Option<Position>,
     pub(super) outcome: Outcome,
+    pub(super) noted: Noted,
     pub(super) chunk: Chunk,
 }
 
@@ -148,7 +151,13 @@ impl Translator {
             match entry {
                 Ok(Entry::Change(change)) => {
                     last_change_at_ms = Some(change.time().timestamp_millis());
-                    let is_matched = self.translation.apply(rules, &change, &mut self.outcome);
+                    let is_for_relays = self.relays.owns(change.database, change.collection);
+                    let is_matched = match is_for_relays {
+                        true => self.translation.pass_by(&change, &mut self.outcome),
+                        false => self.translation.apply(rules, &change, &mut self.outcome),
+                    };
+                    let is_matched =
+                        self.relays.apply(&change, &mut self.outcome, &mut self.noted) || is_matched || is_for_relays;
                     if let Some(mut coverage) = self.status.coverage() {
                         coverage.note(rules, &change, is_matched, !self.outcome.undecided.is_empty());
                     }

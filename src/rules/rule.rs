@@ -282,6 +282,7 @@ impl CompiledRule {
             evidence,
             transaction: view.transaction().map(ToOwned::to_owned),
             // Said by the set, once all its rules were asked.
+            explicit: None,
             rule_set: None,
             to,
             data,

@@ -90,6 +90,12 @@ impl Translation {
         }
     }
 
+    /// The same of a change that no rule may see, because something else makes its events.
+    pub fn pass_by(&mut self, change: &Change<'_>, outcome: &mut Outcome) -> bool {
+        self.pass(change.cluster_time, outcome);
+        false
+    }
+
     /// The log has come to `time`: ends what is open if that is of another time. True if something was.
     pub fn pass(&mut self, time: ClusterTime, outcome: &mut Outcome) -> bool {
         match &self.moment {

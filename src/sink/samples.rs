@@ -28,6 +28,7 @@ pub(super) fn event(number: u32) -> Event {
         sequence: format!("{number:016x}"),
         evidence: Evidence::Exact,
         transaction: None,
+        explicit: None,
         rule_set: Some("2f1e9c07ab34".into()),
         to: None,
         data: rawdoc! { "orderId": i64::from(number), "total": 10.5 },

@@ -75,6 +75,7 @@ impl Stage {
             start: Start::Beginning,
             on_lost_position: OnLostPosition::Stop,
             rules: RuleSlot::from(rules()),
+            relays: changeling::explicit::Relays::default(),
             lanes: vec![LaneParts { name: "out".to_owned(), sink }],
             dead_letters: self.letters.clone(),
             store: self.store.clone(),

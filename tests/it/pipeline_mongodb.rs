@@ -90,6 +90,7 @@ impl Place {
             start: Start::Now,
             on_lost_position: OnLostPosition::Stop,
             rules: RuleSlot::from(rules),
+            relays: changeling::explicit::Relays::default(),
             lanes: vec![LaneParts { name: "facts".to_owned(), sink }],
             dead_letters: Arc::new(Letters::default()),
             store,

@@ -75,7 +75,14 @@ impl History {
     }
 
     fn plan(&self, rules: &RuleSet, streams: StreamCount, is_pushed_down: bool) -> Plan {
-        Plan::for_rules(rules, &rules.namespaces(), &[], streams, is_pushed_down)
+        Plan::for_rules(
+            rules,
+            &changeling::explicit::Relays::default(),
+            &rules.namespaces(),
+            &[],
+            streams,
+            is_pushed_down,
+        )
     }
 }
 

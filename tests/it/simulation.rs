@@ -121,6 +121,7 @@ impl World {
             start: Start::Beginning,
             on_lost_position: OnLostPosition::Stop,
             rules: RuleSlot::from(rules()),
+            relays: changeling::explicit::Relays::default(),
             lanes,
             dead_letters: self.letters.clone(),
             store: store.clone(),

@@ -38,6 +38,7 @@ pub fn event(number: u32, key: &str) -> Event {
         sequence: format!("{number:016x}"),
         evidence: Evidence::Exact,
         transaction: None,
+        explicit: None,
         rule_set: None,
         to: None,
         data: rawdoc! { "number": i64::from(number), "secret": "a value of a document" },

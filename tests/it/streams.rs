@@ -35,7 +35,14 @@ async fn two() -> Two {
     let text = RULES.replace("DATABASE", &name);
     let read = rules::read(&[SourceFile { name: "rules".to_owned(), text }]);
     let rules = RuleSet::compile(read.rules);
-    let plan = Plan::for_rules(&rules, &rules.namespaces(), &[], StreamCount::Two, true);
+    let plan = Plan::for_rules(
+        &rules,
+        &changeling::explicit::Relays::default(),
+        &rules.namespaces(),
+        &[],
+        StreamCount::Two,
+        true,
+    );
     assert_eq!(plan.streams().len(), 2);
     let client = mongo_client::connect(&Secret::new(server.uri())).await.unwrap();
     let database = client.database(&name);

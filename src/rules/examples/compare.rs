@@ -168,6 +168,7 @@ mod tests {
             sequence: String::new(),
             evidence: Evidence::Exact,
             transaction: None,
+            explicit: None,
             rule_set: None,
             to: None,
             data,

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::push_down;
 use super::scope::{Scope, exact};
+use crate::explicit::Relays;
 use crate::namespace::Namespace;
 use crate::rules::{ImageNeeds, NamespacePattern, PushDown, RuleSet};
 use crate::source::StreamCount;
@@ -49,17 +50,23 @@ impl Plan {
     /// The plan for these rules: `watched` is what is watched for them, `written` are collections of our own.
     pub fn for_rules(
         rules: &RuleSet,
+        relays: &Relays,
         watched: &[NamespacePattern],
         written: &[Namespace],
         streams: StreamCount,
         is_pushed_down: bool,
     ) -> Self {
-        let push_down = |covers: &dyn Fn(&NamespacePattern) -> bool| match is_pushed_down {
+        // What relays can do without is not known yet: with one, nothing is left out.
+        let push_down = |covers: &dyn Fn(&NamespacePattern) -> bool| match is_pushed_down && relays.is_empty() {
             true => rules.push_down(covers),
             false => PushDown::NOTHING,
         };
+        let images = rules.image_needs_of_all().or(relays.image_needs_of_all());
         let scope = Scope::covering(watched, written);
-        let plan = Self::one(StreamPlan { scope, images: rules.image_needs_of_all(), push_down: push_down(&|_| true) });
+        let plan = Self::one(StreamPlan { scope, images, push_down: push_down(&|_| true) });
+        if !relays.is_empty() {
+            return plan;
+        }
         let Some(with_images) = collections_for_images(rules, watched, streams) else { return plan };
         let is_one_of_them = |pattern: &NamespacePattern| exact(pattern).is_some_and(|one| with_images.contains(&one));
         let others: Vec<NamespacePattern> = watched.iter().filter(|one| !is_one_of_them(one)).cloned().collect();
@@ -70,7 +77,7 @@ impl Plan {
         }
         let names_one =
             |pattern: &NamespacePattern| with_images.iter().any(|one| pattern.matches(&one.database, &one.collection));
-        let first = StreamPlan { scope: first, images: rules.image_needs_of_all(), push_down: push_down(&names_one) };
+        let first = StreamPlan { scope: first, images, push_down: push_down(&names_one) };
         let second = StreamPlan {
             scope: second,
             images: ImageNeeds::default(),
@@ -172,7 +179,7 @@ mod tests {
 
     /// The fingerprints of the streams, without their hashes.
     fn streams(rules: &RuleSet, streams: StreamCount) -> Vec<String> {
-        let plan = Plan::for_rules(rules, &rules.namespaces(), &[], streams, true);
+        let plan = Plan::for_rules(rules, &Relays::default(), &rules.namespaces(), &[], streams, true);
         let word = |stream: &StreamPlan| format!("{} {}", stream.scope.fingerprint(), stream.images.before);
         plan.streams().iter().map(word).collect()
     }

@@ -1,0 +1,28 @@
+//! PLACEHOLDER EventStore.
+
+use super::Noted;
+use super::settings::{EventStoreSettings, RelayError};
+use crate::change::Change;
+use crate::namespace::Namespace;
+use crate::rules::Outcome;
+
+/// A relay.
+#[derive(Debug)]
+pub(super) struct EventStore {
+    collection: Namespace,
+}
+
+impl EventStore {
+    pub(super) fn new(_number: usize, settings: &EventStoreSettings) -> Result<Self, RelayError> {
+        Ok(Self { collection: settings.collection.clone() })
+    }
+
+    pub(super) fn collection(&self) -> &Namespace {
+        &self.collection
+    }
+
+    /// True if the change was for it.
+    pub(super) fn apply(&mut self, _change: &Change<'_>, _outcome: &mut Outcome, _noted: &mut Noted) -> bool {
+        false
+    }
+}

@@ -1,0 +1,196 @@
+//! Explicit events: those that the application wrote itself, in an outbox, in an array of its documents, or in an event store.
+//! Pure: no file, no clock, no network.
+//!
+//! A relay takes the changes of its collection and makes of each what the application meant, without any rule. The collections of
+//! outboxes and event stores are for relays alone; a collection with an embedded outbox is for rules too.
+
+mod embedded;
+mod event_store;
+mod outbox;
+mod settings;
+
+use bson::{RawBson, RawDocument};
+
+pub use settings::{
+    CleanUp, EmbeddedOutboxSettings, EventStoreSettings, Layout, OutboxSettings, RelayError, RelaySettings,
+};
+
+use crate::change::Change;
+use crate::namespace::Namespace;
+use crate::rules::{ImageNeeds, Outcome};
+use embedded::EmbeddedOutbox;
+use event_store::EventStore;
+use outbox::Outbox;
+
+/// The relays of one connector, and what they have to remember between changes.
+#[derive(Debug, Default)]
+pub struct Relays {
+    relays: Vec<Relay>,
+}
+
+#[derive(Debug)]
+enum Relay {
+    Outbox(Outbox),
+    Embedded(EmbeddedOutbox),
+    EventStore(EventStore),
+}
+
+/// What relays found beside events.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// What is to be cleaned up as soon as the events of the change have settled.
+    pub done: Vec<Done>,
+    /// Changes that no relay makes anything of although a user may have meant something by them.
+    pub ignored: Vec<Ignored>,
+    /// Events of a stream that came in another order than that of their versions.
+    pub faults: Vec<StreamFault>,
+}
+
+impl Noted {
+    /// Makes it empty, keeping its memory.
+    pub fn clear(&mut self) {
+        self.done.clear();
+        self.ignored.clear();
+        self.faults.clear();
+    }
+
+    /// True if nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.ignored.is_empty() && self.faults.is_empty()
+    }
+}
+
+/// An explicit event that the application's database need not hold any more once it has settled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// The number of the relay.
+    pub relay: usize,
+    /// The `_id` of the document.
+    pub document: RawBson,
+    /// The id of the element, in an embedded outbox.
+    pub element: Option<RawBson>,
+}
+
+/// A change in an outbox that makes no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// The number of the relay.
+    pub relay: usize,
+    /// What happened: a word fit for a metric label, such as `update`.
+    pub what: &'static str,
+}
+
+/// A version of a stream that is not the next one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamFault {
+    /// The number of the relay.
+    pub relay: usize,
+    /// What is wrong.
+    pub kind: StreamFaultKind,
+    /// The version that was expected.
+    pub expected: i64,
+    /// The version that came.
+    pub found: i64,
+}
+
+/// What is wrong with the order of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamFaultKind {
+    /// Versions are missing.
+    Gap,
+    /// The version, or a later one, came before.
+    Repeat,
+}
+
+impl Relays {
+    /// Relays with these settings.
+    ///
+    /// # Errors
+    /// The first setting that can not be used.
+    pub fn new(settings: &[RelaySettings]) -> Result<Self, RelayError> {
+        let relay = |(number, settings): (usize, &RelaySettings)| {
+            Ok(match settings {
+                RelaySettings::Outbox(settings) => Relay::Outbox(Outbox::new(number, settings)?),
+                RelaySettings::EmbeddedOutbox(settings) => Relay::Embedded(EmbeddedOutbox::new(number, settings)?),
+                RelaySettings::EventStore(settings) => Relay::EventStore(EventStore::new(number, settings)?),
+            })
+        };
+        Ok(Self { relays: settings.iter().enumerate().map(relay).collect::<Result<_, RelayError>>()? })
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.relays.is_empty()
+    }
+
+    /// The collection of every relay, in the order of their numbers.
+    pub fn collections(&self) -> impl Iterator<Item = &Namespace> {
+        self.relays.iter().map(Relay::collection)
+    }
+
+    /// True if changes of this collection are for a relay alone, so that no rule sees them.
+    pub fn owns(&self, database: &str, collection: &str) -> bool {
+        let is_it = |relay: &Relay| !matches!(relay, Relay::Embedded(_)) && relay.is_of(database, collection);
+        self.relays.iter().any(is_it)
+    }
+
+    /// What relays need to know of the documents of a collection beyond a change's own description.
+    pub fn image_needs(&self, database: &str, collection: &str) -> ImageNeeds {
+        let relays = self.relays.iter().filter(|relay| relay.is_of(database, collection));
+        relays.fold(ImageNeeds::default(), |needs, relay| needs.or(relay.image_needs()))
+    }
+
+    /// The same over all collections of relays: what the stream is opened with.
+    pub fn image_needs_of_all(&self) -> ImageNeeds {
+        self.relays.iter().fold(ImageNeeds::default(), |needs, relay| needs.or(relay.image_needs()))
+    }
+
+    /// Appends to `outcome` the explicit events of a change, and to `noted` what else was found. True if the change was for a
+    /// relay.
+    ///
+    /// What can not be made an event is among the failed events of the outcome.
+    pub fn apply(&mut self, change: &Change<'_>, outcome: &mut Outcome, noted: &mut Noted) -> bool {
+        let mut is_taken = false;
+        for relay in &mut self.relays {
+            if relay.is_of(change.database, change.collection) {
+                is_taken |= match relay {
+                    Relay::Outbox(outbox) => outbox.apply(change, outcome, noted),
+                    Relay::Embedded(embedded) => embedded.apply(change, outcome, noted),
+                    Relay::EventStore(store) => store.apply(change, outcome, noted),
+                };
+            }
+        }
+        is_taken
+    }
+
+    /// The same of a document that the outbox with the number `relay` still holds: it has the very events, with the very ids, that
+    /// its insert has.
+    pub fn recover(&mut self, relay: usize, document: &RawDocument, outcome: &mut Outcome, noted: &mut Noted) {
+        if let Some(Relay::Outbox(outbox)) = self.relays.get_mut(relay) {
+            outbox.recover(document, outcome, noted);
+        }
+    }
+}
+
+impl Relay {
+    fn collection(&self) -> &Namespace {
+        match self {
+            Self::Outbox(outbox) => outbox.collection(),
+            Self::Embedded(embedded) => embedded.collection(),
+            Self::EventStore(store) => store.collection(),
+        }
+    }
+
+    fn is_of(&self, database: &str, collection: &str) -> bool {
+        let own = self.collection();
+        own.collection == collection && own.database == database
+    }
+
+    fn image_needs(&self) -> ImageNeeds {
+        match self {
+            // An array that is written whole shows what was appended only beside the one before it.
+            Self::Embedded(_) => ImageNeeds { before: true, after: false },
+            Self::Outbox(_) | Self::EventStore(_) => ImageNeeds::default(),
+        }
+    }
+}

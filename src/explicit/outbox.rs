@@ -1,0 +1,32 @@
+//! PLACEHOLDER Outbox.
+
+use super::Noted;
+use super::settings::{OutboxSettings, RelayError};
+use crate::change::Change;
+use crate::namespace::Namespace;
+use crate::rules::Outcome;
+
+/// A relay.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    collection: Namespace,
+}
+
+impl Outbox {
+    pub(super) fn new(_number: usize, settings: &OutboxSettings) -> Result<Self, RelayError> {
+        Ok(Self { collection: settings.collection.clone() })
+    }
+
+    pub(super) fn collection(&self) -> &Namespace {
+        &self.collection
+    }
+
+    /// True if the change was for it.
+    pub(super) fn apply(&mut self, _change: &Change<'_>, _outcome: &mut Outcome, _noted: &mut Noted) -> bool {
+        false
+    }
+}
+
+impl Outbox {
+    pub(super) fn recover(&mut self, _document: &bson::RawDocument, _outcome: &mut Outcome, _noted: &mut Noted) {}
+}
