@@ -13,7 +13,7 @@ use crate::namespace::Namespace;
 use crate::rules::ast::Rule;
 use crate::rules::{NamedSink, NamespacePattern};
 use crate::sink::{DeadLetterSettings, SinkSettings};
-use crate::yaml::{Diagnostics, FileDiagnostics, Node, Span, did_you_mean};
+use crate::yaml::{Diagnostics, FileDiagnostics, Node, Span, Value, did_you_mean};
 
 /// A configuration and the tree it came from.
 pub(super) struct Semantics<'s, 'd> {
@@ -238,8 +238,14 @@ pub(super) fn written(config: &Config) -> Vec<Written<'_>> {
     all
 }
 
+/// The node to which keys lead; an entry of a list has its number, from 0, as its key.
 fn find<'n>(root: &'n Node, keys: &[&str]) -> Option<&'n Node> {
-    keys.iter().try_fold(root, |node, key| node.get(key))
+    keys.iter().try_fold(root, |node, key| match &node.value {
+        Value::List(nodes) => nodes.get(key.parse::<usize>().ok()?),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::Map(_) => {
+            node.get(key)
+        }
+    })
 }
 
 fn is_name(text: &str) -> bool {

@@ -11,9 +11,11 @@ mod settings;
 
 use bson::{RawBson, RawDocument};
 
-pub use settings::{
-    CleanUp, EmbeddedOutboxSettings, EventStoreSettings, Layout, OutboxSettings, RelayError, RelaySettings,
+pub use outbox::{
+    AdditionalMissing, CustomForm, CustomSettings, DebeziumFields, DebeziumRoute, DebeziumSettings, InvalidOperations,
+    Layout, OutboxSettings, PayloadFormat,
 };
+pub use settings::{CleanUp, EmbeddedOutboxSettings, EventStoreSettings, RelayError, RelaySettings};
 
 use crate::change::Change;
 use crate::namespace::Namespace;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::outbox::OutboxSettings;
 use crate::namespace::Namespace;
 use crate::quantity::Period;
 
@@ -27,32 +28,6 @@ impl RelaySettings {
             Self::EventStore(settings) => &settings.collection,
         }
     }
-}
-
-/// An outbox.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OutboxSettings {
-    /// The collection.
-    pub collection: Namespace,
-    /// How its documents are read.
-    pub layout: Layout,
-    /// What happens to a document once its event has settled at every sink.
-    #[serde(default)]
-    pub clean_up: CleanUp,
-    /// The names of the sinks that get its events; default: all.
-    #[serde(default)]
-    pub to: Vec<String>,
-}
-
-/// How the documents of an outbox are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// As Debezium's outbox event router for MongoDB reads them.
-    Debezium,
-    /// By JSONPaths of your own.
-    Custom,
 }
 
 /// What happens to what has been relayed.

@@ -1,7 +1,14 @@
 //! PLACEHOLDER Outbox.
 
+mod settings;
+
+pub use settings::{
+    AdditionalMissing, CustomForm, CustomSettings, DebeziumFields, DebeziumRoute, DebeziumSettings, InvalidOperations,
+    Layout, OutboxSettings, PayloadFormat,
+};
+
 use super::Noted;
-use super::settings::{OutboxSettings, RelayError};
+use super::settings::RelayError;
 use crate::change::Change;
 use crate::namespace::Namespace;
 use crate::rules::Outcome;
