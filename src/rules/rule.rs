@@ -18,9 +18,6 @@ use super::{FailedEvent, ImageNeeds, NamespacePattern, Outcome, TextTemplate, Un
 use crate::change::Operation;
 use crate::event::{Event, EventId, EventOrigin, Evidence};
 
-/// The largest index of an operation in its transaction that a sequence can tell.
-const OPERATIONS_MAX: u32 = 0xff_ffff;
-
 /// A compiled rule.
 #[derive(Debug)]
 pub(super) struct CompiledRule {
@@ -260,14 +257,9 @@ impl CompiledRule {
             return Err(UnknownReason::WeakEvidence);
         }
         let change = view.change;
-        let time = change.cluster_time;
-        let mut sequence = String::with_capacity(26);
-        text::write_hex(&mut sequence, &time.seconds.to_be_bytes());
-        text::write_hex(&mut sequence, &time.increment.to_be_bytes());
-        // Three bytes are enough for the operations of one transaction; its own events come after all of them.
-        let index = if view.is_of_transaction() { OPERATIONS_MAX } else { change.operation_index.min(OPERATIONS_MAX) };
-        text::write_hex(&mut sequence, &index.to_be_bytes()[1..]);
-        text::write_hex(&mut sequence, &number.to_be_bytes());
+        // A transaction's own events come after those of all its operations.
+        let index = if view.is_of_transaction() { text::OPERATIONS_MAX } else { change.operation_index };
+        let sequence = text::sequence(change.cluster_time, index, *number);
         *number = number.saturating_add(1);
         outcome.events.push(Event {
             id,

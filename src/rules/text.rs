@@ -6,10 +6,15 @@ use bson::spec::BinarySubtype;
 use bson::{Bson, RawBson, RawBsonRef};
 
 use crate::change::TransactionId;
+use crate::position::ClusterTime;
+
+/// The largest index of an operation in its transaction that a sequence can tell. The events of a transaction as a whole have it:
+/// they come after those of all its operations.
+pub(crate) const OPERATIONS_MAX: u32 = 0xff_ffff;
 
 /// Appends a value as people read it: texts as they are, ObjectIds as 24 hexadecimal digits, dates as RFC 3339 in UTC, numbers
 /// plain, UUIDs in their own form, other binary data in base64, documents and arrays as compact JSON.
-pub(super) fn write(out: &mut String, value: RawBsonRef<'_>) {
+pub(crate) fn write(out: &mut String, value: RawBsonRef<'_>) {
     match value {
         RawBsonRef::String(text) | RawBsonRef::Symbol(text) | RawBsonRef::JavaScriptCode(text) => out.push_str(text),
         RawBsonRef::Document(_) | RawBsonRef::Array(_) => write_json(out, value),
@@ -59,7 +64,7 @@ fn write_scalar(out: &mut String, value: RawBsonRef<'_>) {
 }
 
 /// Appends a value as compact JSON, with numbers and booleans bare and everything else that is no document or array as text.
-pub(super) fn write_json(out: &mut String, value: RawBsonRef<'_>) {
+pub(crate) fn write_json(out: &mut String, value: RawBsonRef<'_>) {
     match value {
         RawBsonRef::Document(document) => {
             out.push('{');
@@ -146,7 +151,7 @@ fn write_base64(out: &mut String, bytes: &[u8]) {
 }
 
 /// A document key as text: the value of `_id`, or, with several fields, the whole as compact JSON.
-pub(super) fn key(key: &bson::RawDocument) -> String {
+pub(crate) fn key(key: &bson::RawDocument) -> String {
     let mut text = String::with_capacity(24);
     let mut fields = key.iter().flatten();
     match (fields.next(), fields.next()) {
@@ -157,13 +162,25 @@ pub(super) fn key(key: &bson::RawDocument) -> String {
 }
 
 /// A transaction as text: `<logical session>:<number>`.
-pub(super) fn transaction(transaction: &TransactionId<'_>) -> String {
+pub(crate) fn transaction(transaction: &TransactionId<'_>) -> String {
     let mut text = String::new();
     match transaction.session.get("id").ok().flatten() {
         Some(id) => write(&mut text, id),
         None => write_json(&mut text, RawBsonRef::Document(transaction.session)),
     }
     let _ = write!(text, ":{}", transaction.number);
+    text
+}
+
+/// The `sequence` of an event: the time of its change, the operation's index in its transaction, and the event's number among those of
+/// the change, each with as many digits as it can have.
+pub(crate) fn sequence(time: ClusterTime, operation_index: u32, number: u16) -> String {
+    let mut text = String::with_capacity(26);
+    write_hex(&mut text, &time.seconds.to_be_bytes());
+    write_hex(&mut text, &time.increment.to_be_bytes());
+    // Three bytes are enough for the operations of one transaction.
+    write_hex(&mut text, &operation_index.min(OPERATIONS_MAX).to_be_bytes()[1..]);
+    write_hex(&mut text, &number.to_be_bytes());
     text
 }
 
