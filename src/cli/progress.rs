@@ -1,6 +1,7 @@
 //! How far a command is, on a terminal; silence everywhere else.
 
 use changeling::app::HistoryProgress;
+pub use changeling::parity::grouped;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar on standard error, or a moving sign where nobody knows the end. It vanishes when it is dropped.
@@ -46,19 +47,6 @@ fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-/// A number as people read it: `12,345`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A size as people read it: `1.4 MB`.

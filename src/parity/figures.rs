@@ -41,6 +41,18 @@ pub struct TypeFigures {
     pub judgement: Judgement,
 }
 
+impl TypeFigures {
+    /// Explicit events of the type.
+    pub fn explicit_count(&self) -> u64 {
+        self.matched_count + self.different_count + self.missing_count
+    }
+
+    /// Inferred events of the type.
+    pub fn inferred_count(&self) -> u64 {
+        self.matched_count + self.different_count + self.extra_count
+    }
+}
+
 /// A difference between the data of a pair.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
@@ -98,4 +110,16 @@ pub enum Verdict {
     InferWithCare,
     /// Changes do not tell it apart.
     NeedsAnOutbox,
+}
+
+impl Verdict {
+    /// The verdict as people read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "too few to say",
+            Self::SafeToInfer => "safe to infer",
+            Self::InferWithCare => "infer with care",
+            Self::NeedsAnOutbox => "needs an outbox",
+        }
+    }
 }
