@@ -4,11 +4,14 @@
 //! settled; an event that a lane never gets counts as settled there with the one before it. A step remembers a position and how many events were made up to it: the position has settled when every lane
 //! has settled that many. Only changes that fire and ends of batches make steps, and steps that no event lies between
 //! become one: memory is bounded by the events that the lanes hold.
+//!
+//! What is to be cleaned up after events have settled comes in portions, which are counted in the same way: a position waits for
+//! those before it, so that a crash between the two repeats the events and then cleans up.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::position::{Position, Sequence};
 
@@ -18,6 +21,8 @@ pub(super) struct Ledger {
     entries: Mutex<Entries>,
     /// Told when the first position has settled, so that the first checkpoint need not wait for its turn.
     pub(super) first_settled: Notify,
+    /// The number of events, from the first, that every lane has settled.
+    settled_events: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -28,6 +33,9 @@ struct Entries {
     lanes: Vec<LaneProgress>,
     /// Events made.
     events_count: u64,
+    /// Portions to clean up, and how many of them, from the first, are cleaned up.
+    portions_count: u64,
+    cleaned_count: u64,
     /// When the source last said that nothing was left to read, in milliseconds since 1970.
     caught_up_at_ms: Option<i64>,
     /// The time of the last change read.
@@ -47,6 +55,8 @@ struct LaneProgress {
 struct Step {
     /// Events made up to this step.
     events_count: u64,
+    /// Portions to clean up that it waits for.
+    portions_count: u64,
     /// The time of the first change of this step that fired.
     time_ms: i64,
     sequence: Sequence,
@@ -69,10 +79,16 @@ impl Ledger {
             settled: None,
             lanes: vec![LaneProgress::default(); lane_count],
             events_count: 0,
+            portions_count: 0,
+            cleaned_count: 0,
             caught_up_at_ms: None,
             last_change_at_ms: None,
         };
-        Self { entries: Mutex::new(entries), first_settled: Notify::new() }
+        Self {
+            entries: Mutex::new(entries),
+            first_settled: Notify::new(),
+            settled_events: watch::Sender::new(0),
+        }
     }
 
     /// Something was read that made `events_count` more events. To be told before the events reach a lane. `skipped` holds
@@ -93,8 +109,7 @@ impl Ledger {
             }
         }
         entries.events_count += events_count;
-        let step = Step { events_count: entries.events_count, time_ms, sequence, position };
-        entries.steps.push_back(step);
+        entries.push(time_ms, sequence, position);
         self.take_settled(&mut entries);
     }
 
@@ -111,11 +126,36 @@ impl Ledger {
         entries.last_change_at_ms = last_change_at_ms.or(entries.last_change_at_ms);
         entries.caught_up_at_ms = caught_up_at_ms.or(entries.caught_up_at_ms);
         let Some(position) = position else { return };
+        let (portions_count, cleaned_count) = (entries.portions_count, entries.cleaned_count);
         match entries.steps.back_mut() {
-            // No event lies between the last step and here: what settles the one settles the other.
-            Some(last) => (last.sequence, last.position) = (sequence, Some(position)),
-            None => self.advance(&mut entries, Settled { sequence, position }),
+            // Nothing lies between the last step and here: what settles the one settles the other.
+            Some(last) if last.portions_count == portions_count => {
+                (last.sequence, last.position) = (sequence, Some(position));
+            }
+            None if cleaned_count == portions_count => self.advance(&mut entries, Settled { sequence, position }),
+            Some(_) | None => {
+                let time_ms = last_change_at_ms.unwrap_or(position.time.as_millis());
+                entries.push(time_ms, sequence, Some(position));
+            }
         }
+    }
+
+    /// What is read from here on waits for one more portion to be cleaned up. To be told before the events that the portion
+    /// belongs to.
+    pub(super) fn announce_portion(&self) {
+        self.entries().portions_count += 1;
+    }
+
+    /// So many more portions are cleaned up.
+    pub(super) fn cleaned_up(&self, portions_count: u64) {
+        let mut entries = self.entries();
+        entries.cleaned_count += portions_count;
+        self.take_settled(&mut entries);
+    }
+
+    /// The number of events, from the first, that every lane has settled, whenever it grows.
+    pub(super) fn settled_events(&self) -> watch::Receiver<u64> {
+        self.settled_events.subscribe()
     }
 
     /// A lane has settled `events_count` more of the events that it gets.
@@ -129,8 +169,12 @@ impl Ledger {
 
     fn take_settled(&self, entries: &mut Entries) {
         let everywhere = entries.settled_everywhere(None);
+        if everywhere > *self.settled_events.borrow() {
+            self.settled_events.send_replace(everywhere);
+        }
         let mut latest = None;
-        while entries.steps.front().is_some_and(|step| step.events_count <= everywhere) {
+        let cleaned = entries.cleaned_count;
+        while entries.steps.front().is_some_and(|step| step.has_settled(everywhere, cleaned)) {
             let step = entries.steps.pop_front();
             latest = step.and_then(Step::settled).or(latest);
         }
@@ -149,9 +193,14 @@ impl Ledger {
     pub(super) fn settled_if(&self, lane: usize, events_count: u64) -> Option<Settled> {
         let entries = self.entries();
         let everywhere = entries.settled_everywhere(Some((lane, events_count)));
-        let end = entries.steps.partition_point(|step| step.events_count <= everywhere);
+        let end = entries.steps.partition_point(|step| step.has_settled(everywhere, entries.cleaned_count));
         let latest = entries.steps.range(..end).rev().find(|step| step.position.is_some())?;
         Some(Settled { sequence: latest.sequence, position: latest.position.clone()? })
+    }
+
+    /// True if nothing is left that a position waits for.
+    pub(super) fn is_settled(&self) -> bool {
+        self.entries().steps.is_empty()
     }
 
     /// Events made, and how many of them some lane has not settled.
@@ -186,6 +235,11 @@ impl Ledger {
 }
 
 impl Entries {
+    fn push(&mut self, time_ms: i64, sequence: Sequence, position: Option<Position>) {
+        let (events_count, portions_count) = (self.events_count, self.portions_count);
+        self.steps.push_back(Step { events_count, portions_count, time_ms, sequence, position });
+    }
+
     /// The number of events, from the first, that every lane has settled, with `more` added to one lane.
     fn settled_everywhere(&self, more: Option<(usize, u64)>) -> u64 {
         let settled = self.lanes.iter().enumerate().map(|(index, lane)| match more {
@@ -232,6 +286,10 @@ impl LaneProgress {
 }
 
 impl Step {
+    fn has_settled(&self, events_count: u64, portions_count: u64) -> bool {
+        self.events_count <= events_count && self.portions_count <= portions_count
+    }
+
     fn settled(self) -> Option<Settled> {
         Some(Settled { sequence: self.sequence, position: self.position? })
     }
@@ -253,8 +311,10 @@ mod tests {
     /// What the ledger must say, by looking at everything every time.
     #[derive(Default)]
     struct Naive {
-        /// Position number and events made up to it.
-        positions: Vec<(u64, u64)>,
+        /// Position number, and events and portions up to it.
+        positions: Vec<(u64, u64, u64)>,
+        portions: u64,
+        cleaned: u64,
         lanes: Vec<u64>,
         /// For every event, whether each lane gets it.
         gets: Vec<Vec<bool>>,
@@ -289,7 +349,8 @@ mod tests {
 
         fn settled_if(&self, lane: usize, more: u64) -> Option<u64> {
             let everywhere = self.everywhere(lane, more);
-            self.positions.iter().rfind(|(_, events)| *events <= everywhere).map(|(number, _)| *number)
+            let has_settled = |(_, events, portions): &&(u64, u64, u64)| *events <= everywhere && *portions <= self.cleaned;
+            self.positions.iter().rfind(has_settled).map(|(number, ..)| *number)
         }
     }
 
@@ -309,6 +370,10 @@ mod tests {
         End(bool),
         /// A lane settles so many of its events.
         Settle(usize, u64),
+        /// What comes waits for one more portion.
+        Announce,
+        /// So many portions are cleaned up.
+        Clean(u64),
     }
 
     impl Both {
@@ -329,7 +394,7 @@ mod tests {
                         skipped.extend((0..lane_count).filter(|lane| is_skipped(*lane)).map(|lane| (lane, event)));
                     }
                     if has_position {
-                        self.naive.positions.push((self.sequence, self.naive.events_count()));
+                        self.naive.positions.push((self.sequence, self.naive.events_count(), self.naive.portions));
                     }
                     let position = has_position.then(|| position(self.sequence));
                     self.ledger.fired(Sequence(self.sequence), 0, events, position, skipped);
@@ -337,7 +402,7 @@ mod tests {
                 Step::End(has_position) => {
                     self.sequence += 1;
                     if has_position {
-                        self.naive.positions.push((self.sequence, self.naive.events_count()));
+                        self.naive.positions.push((self.sequence, self.naive.events_count(), self.naive.portions));
                     }
                     let position = has_position.then(|| position(self.sequence));
                     self.ledger.read(Sequence(self.sequence), position, None, None);
@@ -349,6 +414,15 @@ mod tests {
                     let events = events.min(self.naive.left(lane));
                     self.naive.lanes[lane] += events;
                     self.ledger.settle(lane, events);
+                }
+                Step::Announce => {
+                    self.naive.portions += 1;
+                    self.ledger.announce_portion();
+                }
+                Step::Clean(portions) => {
+                    let portions = portions.min(self.naive.portions - self.naive.cleaned);
+                    self.naive.cleaned += portions;
+                    self.ledger.cleaned_up(portions);
                 }
             }
             self.check();
@@ -371,7 +445,14 @@ mod tests {
             assert_eq!(self.ledger.counts(), (events_count, unsettled));
             let kept = self.ledger.entries().lanes.iter().map(|lane| lane.skips.len() as u64).max();
             assert!(kept.unwrap_or_default() <= unsettled, "one run per unsettled event at most");
-            assert!(self.ledger.entries().steps.len() as u64 <= unsettled, "one step per unsettled event at most");
+            let everywhere = *self.ledger.settled_events().borrow();
+            assert_eq!(everywhere, events_count - unsettled, "who cleans up is told");
+            let waiting = unsettled + self.naive.portions - self.naive.cleaned;
+            let steps = self.ledger.entries().steps.len() as u64;
+            assert!(waiting > 0 || steps == 0, "nothing is kept that waits for nothing");
+            if self.naive.portions == 0 {
+                assert!(steps <= unsettled, "one step per unsettled event at most");
+            }
         }
     }
 
@@ -436,6 +517,28 @@ mod tests {
     }
 
     #[test]
+    fn a_position_waits_for_what_is_to_be_cleaned_up_before_it() {
+        let ledger = Ledger::new(1);
+        ledger.fired(Sequence(1), 0, 1, Some(position(1)), None);
+        ledger.announce_portion();
+        ledger.fired(Sequence(2), 0, 1, Some(position(2)), None);
+        ledger.settle(0, 2);
+        assert_eq!(*ledger.settled_events().borrow(), 2);
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(1), "the second is not cleaned up");
+        assert!(!ledger.is_settled());
+        ledger.cleaned_up(1);
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(2));
+        assert!(ledger.is_settled());
+        // What made no event waits too.
+        ledger.announce_portion();
+        ledger.read(Sequence(3), Some(position(3)), None, None);
+        ledger.read(Sequence(4), Some(position(4)), None, None);
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(2));
+        ledger.cleaned_up(1);
+        assert_eq!(ledger.settled().unwrap().sequence, Sequence(4));
+    }
+
+    #[test]
     fn what_a_lane_never_gets_settles_there_at_once() {
         let ledger = Ledger::new(2);
         ledger.fired(Sequence(1), 0, 1, Some(position(1)), [(0, 0)]);
@@ -452,6 +555,8 @@ mod tests {
                 .prop_map(|(events, position, skips, some)| Step::Fire(events, position, skips & some)),
             any::<bool>().prop_map(Step::End),
             (0..3_usize, 1..5_u64).prop_map(|(lane, events)| Step::Settle(lane, events)),
+            Just(Step::Announce),
+            (1..3_u64).prop_map(Step::Clean),
         ]
     }
 

@@ -88,13 +88,13 @@ impl Progress {
     }
 
     /// What has settled and is not saved, if anything. A position that is saved already is no reason to write, and makes
-    /// the checkpoint true, unless a sink still owes something. Only asked by who has the turn.
+    /// the checkpoint true, unless a sink, or the clean-up, still owes something. Only asked by who has the turn.
     pub(super) fn unsaved(&self) -> Option<Settled> {
         let settled = self.ledger.settled()?;
         let mut saved = self.saved();
         if saved.is_ours && (settled.sequence <= saved.sequence || Some(&settled.position) == saved.position.as_ref()) {
             // The settled position may be older only where a lane has saved and not yet told the ledger.
-            if self.ledger.counts().1 == 0 {
+            if self.ledger.is_settled() {
                 saved.true_at = Some(Instant::now());
             }
             return None;
