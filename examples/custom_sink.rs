@@ -114,6 +114,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         on_lost_position: OnLostPosition::Stop,
         rules: RuleSlot::from(rules),
         relays: changeling::explicit::Relays::default(),
+        outboxes: None,
         lanes: vec![LaneParts { name: "counter".to_owned(), sink: Box::new(Counter::default()) }],
         dead_letters: Arc::new(FileDeadLetters::new(Path::new(&dead_letters), &envelope)),
         // A counter that is gone with the process may begin anew every time; others want a checkpoint that lasts.

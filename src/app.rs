@@ -251,6 +251,7 @@ impl App {
             on_lost_position: config.source.on_lost_position,
             rules: RuleSlot::new(rules, Some(plan)),
             relays: config.relays()?,
+            outboxes: None,
             lanes,
             dead_letters: Arc::from(dead_letters),
             store,

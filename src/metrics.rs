@@ -59,6 +59,8 @@ pub struct Metrics {
     pub checkpoint_seconds: Histogram,
     /// Which rules are in force.
     pub rule_set: RuleSetMetrics,
+    /// What is read from outboxes and cleaned up there.
+    pub outboxes: OutboxMetrics,
     late: LateGauges,
 }
 
@@ -96,6 +98,39 @@ impl RuleSetMetrics {
         self.loaded.set(i64::try_from(rule_count).unwrap_or(i64::MAX));
         self.info.reset();
         self.info.with_label_values(&[short_hash]).set(1);
+    }
+}
+
+/// What is read from outboxes and cleaned up there.
+#[derive(Debug)]
+pub struct OutboxMetrics {
+    /// Explicit events whose document or element was cleaned up after they had settled, by `relay`.
+    pub cleaned: IntCounterVec,
+    /// The same that wait for it.
+    pub waiting: IntGauge,
+    /// Attempts to clean up that failed.
+    pub failures: IntCounter,
+    /// Documents read at the start because they may not have been relayed, by `relay`.
+    pub caught_up: IntCounterVec,
+}
+
+impl OutboxMetrics {
+    fn new(families: &Families<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            cleaned: families.counters(
+                "changeling_outbox_cleaned_total",
+                "Explicit events cleaned up after they had settled.",
+                &["relay"],
+            )?,
+            waiting: families.gauge("changeling_outbox_waiting", "Explicit events that are not cleaned up yet.")?,
+            failures: families
+                .counter("changeling_outbox_clean_up_failures_total", "Attempts to clean up that failed.")?,
+            caught_up: families.counters(
+                "changeling_outbox_caught_up_total",
+                "Documents read because they may not have been relayed.",
+                &["relay"],
+            )?,
+        })
     }
 }
 
@@ -214,6 +249,7 @@ impl Metrics {
             )?,
             checkpoint_seconds,
             rule_set: RuleSetMetrics::new(&families)?,
+            outboxes: OutboxMetrics::new(&families)?,
             late: LateGauges::default(),
             registry,
         })

@@ -73,6 +73,20 @@ pub struct Done {
     pub element: Option<RawBson>,
 }
 
+impl Done {
+    /// The memory that it holds, about, in bytes.
+    pub fn byte_count(&self) -> usize {
+        let bytes = |value: &RawBson| match value {
+            RawBson::String(text) => text.len(),
+            RawBson::Document(document) => document.as_bytes().len(),
+            RawBson::Array(array) => array.as_bytes().len(),
+            RawBson::Binary(binary) => binary.bytes.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + bytes(&self.document) + self.element.as_ref().map_or(0, bytes)
+    }
+}
+
 /// A change in an outbox that makes no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ignored {

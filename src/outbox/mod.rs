@@ -1,34 +1,60 @@
-//! What outboxes still hold: read once at the start, and cleaned up after the events have settled.
+//! What of the application's own is read and written for explicit events: documents of outboxes that may not have been relayed
+//! are read at the start, and what has been relayed is cleaned up once its events have settled.
 
 use async_trait::async_trait;
 use bson::RawDocumentBuf;
 
 use crate::explicit::Done;
 use crate::failure::Disposition;
+use crate::mongo_client::DatabaseError;
 use crate::position::ClusterTime;
 
-/// The outboxes of one connector, by the number of their relay.
+/// Why outboxes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// Nothing has been relayed under this name before.
+    NoCheckpoint,
+    /// Changes after this time come anyway. What is older has been relayed, unless its relay is new.
+    Checkpoint(ClusterTime),
+    /// Changes were lost, and with them what they would have brought.
+    LostPosition,
+}
+
+/// What the relays of one connector read from and clean up in the application's database, by the number of their relay.
 #[async_trait]
 pub trait Outboxes: Send + Sync {
-    /// Begins to read what the outboxes hold that has perhaps not been relayed; what is cleaned up counts as relayed. With a time,
-    /// as they were then, where the server still knows: then none of it comes with a change after that time.
-    async fn begin(&mut self, as_of: Option<ClusterTime>) -> Result<(), OutboxError>;
+    /// Sees that everything can be done that the settings ask for, and makes the indexes that it takes.
+    async fn prepare(&self) -> Result<(), OutboxError>;
 
-    /// The next documents, each with the number of its relay, in the order of their `_id`; nothing when all have been read.
-    async fn next(&mut self) -> Result<Vec<(usize, RawDocumentBuf)>, OutboxError>;
+    /// Begins to read the documents that have perhaps not been relayed. What is cleaned up counts as relayed.
+    ///
+    /// Everything that was committed before this call and does not come with a change after the time of a checkpoint is read;
+    /// what does come with one is left out where the server still knows which that is.
+    async fn scan(&self, occasion: Occasion) -> Result<Box<dyn Scan>, OutboxError>;
 
     /// Does to these what their relay's settings want of what has been relayed. What is not there any more is fine.
     async fn clean_up(&self, done: &[Done]) -> Result<(), OutboxError>;
+}
+
+/// The reading of outboxes.
+#[async_trait]
+pub trait Scan: Send {
+    /// The next documents, each with the number of its relay, in the order in which they were inserted, as far as the server knows
+    /// it; nothing when all have been read.
+    async fn next(&mut self) -> Result<Vec<(usize, RawDocumentBuf)>, OutboxError>;
 }
 
 /// Why an outbox can not be read or cleaned up.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
     /// The database can not be reached just now.
-    #[error("the outbox can not be reached: {reason}")]
+    #[error("the outbox {collection} can not be used just now")]
     Unavailable {
-        /// What happened.
-        reason: String,
+        /// The collection.
+        collection: String,
+        /// What the database says.
+        #[source]
+        source: DatabaseError,
     },
     /// The database refuses.
     #[error("the outbox {collection} can not be used: {reason}\nhelp: {help}")]
@@ -39,6 +65,9 @@ pub enum OutboxError {
         reason: String,
         /// The way out.
         help: String,
+        /// What the database says, if it was asked to do it.
+        #[source]
+        source: Option<DatabaseError>,
     },
 }
 

@@ -6,10 +6,11 @@ use super::Pipeline;
 use super::backoff::Backoff;
 use super::error::{PipelineError, chain};
 use super::lease::Lease;
-use super::{reader, saver};
+use super::{cleaner, reader, saver};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::failure::Disposition;
 use crate::mongo_client::is_same_deployment;
+use crate::outbox::Occasion;
 use crate::position::{Position, Start};
 
 /// The name of the dead letters in the status.
@@ -22,6 +23,8 @@ pub(super) struct Beginning {
     pub(super) scope: String,
     /// The position of the checkpoint, if there is one.
     pub(super) position: Option<Position>,
+    /// What outboxes are read for before the first change.
+    pub(super) occasion: Occasion,
     pub(super) lease: Lease,
 }
 
@@ -29,9 +32,11 @@ pub(super) struct Beginning {
 pub(super) async fn begin(pipeline: &mut Pipeline) -> Result<Beginning, PipelineError> {
     let (saved, lease) = acquire(pipeline).await?;
     open_dead_letters(pipeline).await?;
+    prepare_outboxes(pipeline).await?;
     let deployment = deployment(pipeline).await?;
     let scope = pipeline.source.scope();
     let position = saved.as_ref().map(|saved| saved.position.clone());
+    let occasion = position.as_ref().map_or(Occasion::NoCheckpoint, |position| Occasion::Checkpoint(position.time));
     let start = start_from(saved, &deployment, &scope, &pipeline.start)?;
     match &start {
         Start::Now => tracing::info!("reading begins with the next change"),
@@ -41,7 +46,7 @@ pub(super) async fn begin(pipeline: &mut Pipeline) -> Result<Beginning, Pipeline
             tracing::info!(time = %position.time, "reading goes on from the checkpoint");
         }
     }
-    Ok(Beginning { start, deployment, scope, position, lease })
+    Ok(Beginning { start, deployment, scope, position, occasion, lease })
 }
 
 /// An owner that shows a sign of life is not waited for; one that shows none is replaced when its lease ends.
@@ -92,6 +97,23 @@ async fn open_dead_letters(pipeline: &mut Pipeline) -> Result<(), PipelineError>
         }
     }
     pipeline.status.ready(DEAD_LETTERS);
+    Ok(())
+}
+
+/// What is missing for the clean-up, such as a permission, must not show only when there is something to clean up.
+async fn prepare_outboxes(pipeline: &mut Pipeline) -> Result<(), PipelineError> {
+    let Some(outboxes) = pipeline.outboxes.clone() else { return Ok(()) };
+    let mut backoff = Backoff::new(&pipeline.settings.retry);
+    while let Err(error) = outboxes.prepare().await {
+        match error.disposition() {
+            Disposition::Retry => {
+                tracing::warn!(error = %chain(&error), "the outboxes can not be reached; trying again");
+                pipeline.status.waiting(cleaner::PART, chain(&error));
+                backoff.pause().await;
+            }
+            Disposition::Reject | Disposition::Stop => return Err(PipelineError::Outbox(error)),
+        }
+    }
     Ok(())
 }
 

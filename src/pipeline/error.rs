@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::checkpoint::CheckpointError;
+use crate::outbox::OutboxError;
 use crate::position::ClusterTime;
 use crate::rules::UnknownReason;
 use crate::sink::SinkError;
@@ -29,6 +30,9 @@ pub enum PipelineError {
     /// The checkpoint can not be read or saved.
     #[error("the checkpoint can not be kept")]
     Checkpoint(#[source] CheckpointError),
+    /// An outbox can not be read or cleaned up.
+    #[error("the explicit events can not be looked after")]
+    Outbox(#[source] OutboxError),
     /// The checkpoint was written while reading another deployment.
     #[error(
         "the checkpoint belongs to the deployment \"{saved}\", but the source is \"{source_is}\": its position means nothing there\nhelp: connect to the deployment the checkpoint belongs to, or give this connector another name, or remove the checkpoint to begin anew"

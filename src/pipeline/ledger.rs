@@ -84,11 +84,7 @@ impl Ledger {
             caught_up_at_ms: None,
             last_change_at_ms: None,
         };
-        Self {
-            entries: Mutex::new(entries),
-            first_settled: Notify::new(),
-            settled_events: watch::Sender::new(0),
-        }
+        Self { entries: Mutex::new(entries), first_settled: Notify::new(), settled_events: watch::Sender::new(0) }
     }
 
     /// Something was read that made `events_count` more events. To be told before the events reach a lane. `skipped` holds
@@ -349,7 +345,8 @@ mod tests {
 
         fn settled_if(&self, lane: usize, more: u64) -> Option<u64> {
             let everywhere = self.everywhere(lane, more);
-            let has_settled = |(_, events, portions): &&(u64, u64, u64)| *events <= everywhere && *portions <= self.cleaned;
+            let has_settled =
+                |(_, events, portions): &&(u64, u64, u64)| *events <= everywhere && *portions <= self.cleaned;
             self.positions.iter().rfind(has_settled).map(|(number, ..)| *number)
         }
     }

@@ -4,12 +4,17 @@
 //! reader --batches--> translator --events--> lane (one per sink)
 //!                         |                     |
 //!                         +------> ledger <-----+---> saver ---> checkpoint
+//!                         |          |
+//!                         +----> cleaner ---> outboxes
 //! ```
 //!
-//! The promise: a position is saved only after every lane has settled everything up to it.
+//! The promise: a position is saved only after every lane has settled everything up to it. What is to be cleaned up of it is
+//! cleaned up between the two.
 
 mod backoff;
 mod begin;
+mod catch_up;
+mod cleaner;
 mod coverage_log;
 mod crew;
 mod dead_letter_writer;
@@ -45,6 +50,7 @@ pub use stop::StopSignal;
 use crate::checkpoint::Store;
 use crate::explicit::Relays;
 use crate::metrics::Metrics;
+use crate::outbox::Outboxes;
 use crate::position::{Position, Start};
 use crate::sink::{DeadLetters, Sink};
 use crate::source::{OnLostPosition, Source};
@@ -61,6 +67,8 @@ pub struct Pipeline {
     pub rules: RuleSlot,
     /// What passes on events that the application wrote itself.
     pub relays: Relays,
+    /// What of the application's own is read and cleaned up for them, if anything is.
+    pub outboxes: Option<Arc<dyn Outboxes>>,
     /// Where events go: every event to every lane, or to those that it names.
     pub lanes: Vec<LaneParts>,
     /// Where goes what can not be delivered.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use bson::RawDocumentBuf;
+
 use super::backoff::Backoff;
+use super::catch_up::CatchUp;
 use super::error::{PipelineError, chain};
 use super::exchange::Reopening;
 use super::gap;
@@ -32,6 +35,8 @@ pub(super) enum Read {
         /// When it arrived, in milliseconds since 1970.
         received_at_ms: i64,
     },
+    /// What outboxes held, each document with the number of its relay, before anything that is read after it.
+    Recovered(Vec<(usize, RawDocumentBuf)>),
     /// History was lost here. What follows was committed after the gap.
     Gap(Arc<Event>),
     /// Positions from here on are those of a source with this scope.
@@ -42,6 +47,7 @@ impl Weigh for Read {
     fn byte_count(&self) -> usize {
         match self {
             Self::Batch { batch, .. } => batch.byte_count(),
+            Self::Recovered(documents) => documents.iter().map(|(_, document)| document.as_bytes().len()).sum(),
             Self::Gap(event) => event.byte_count(),
             Self::Scope(scope) => scope.len(),
         }
@@ -60,6 +66,8 @@ pub(super) struct Reader {
     pub(super) metrics: Arc<Metrics>,
     pub(super) status: Arc<Status>,
     pub(super) stop: StopSignal,
+    /// What is to be read before the first batch is handed on.
+    pub(super) catch_up: CatchUp,
     /// The loss of a position that no gap event speaks of yet, and the position.
     pub(super) lost: Option<(SourceError, Start)>,
     /// The source is not open.
@@ -89,9 +97,14 @@ impl Reader {
         let mut backoff = Backoff::new(&self.retry);
         loop {
             let must_open = self.must_open;
-            let read = match must_open {
-                true => self.open().await,
-                false => self.read_batch().await,
+            let read = match (must_open, self.catch_up.due) {
+                (true, _) => self.open().await,
+                (false, None) => self.read_batch().await,
+                (false, Some(_)) if self.must_hold() => self.hold().await,
+                (false, Some(occasion)) => {
+                    self.catch_up(occasion).await?;
+                    Ok(())
+                }
             };
             match read {
                 Ok(()) => {
@@ -126,10 +139,10 @@ impl Reader {
     }
 
     async fn read_batch(&mut self) -> Result<(), SourceError> {
-        let batch = self.source.next().await?;
-        let received_at_ms = bson::DateTime::now().timestamp_millis();
-        self.metrics.source_batches.inc();
-        self.metrics.source_bytes.inc_by(batch.byte_count() as u64);
+        let (batch, received_at_ms) = match self.catch_up.held.take() {
+            Some(held) => held,
+            None => self.next_batch().await?,
+        };
         if let Some(proposal) = self.rules.take_proposal()
             && let Some(earlier) = self.waiting.replace(proposal)
         {
@@ -139,6 +152,14 @@ impl Reader {
             None => self.hand_on(batch, received_at_ms).await,
             Some(_) => self.exchange(batch, received_at_ms).await,
         }
+    }
+
+    /// The next batch, and when it came, in milliseconds since 1970.
+    pub(super) async fn next_batch(&mut self) -> Result<(Batch, i64), SourceError> {
+        let batch = self.source.next().await?;
+        self.metrics.source_batches.inc();
+        self.metrics.source_bytes.inc_by(batch.byte_count() as u64);
+        Ok((batch, bson::DateTime::now().timestamp_millis()))
     }
 
     /// Hands a batch to the rules in force.
@@ -176,6 +197,7 @@ impl Reader {
             self.metrics.source_reconnects.with_label_values(&[error.reason()]).inc();
             let start = std::mem::replace(&mut self.start, Start::Now);
             self.lost = Some((error, start));
+            self.catch_up.position_lost();
             return Ok(());
         }
         match error.disposition() {

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::begin::{Beginning, begin};
+use super::catch_up::CatchUp;
+use super::cleaner::{self, Cleaner, CleanerEntrance};
 use super::crew::Crew;
 use super::dead_letter_writer::DeadLetterWriter;
 use super::error::{PipelineError, chain};
@@ -27,6 +29,7 @@ use super::{LaneParts, Pipeline, RunReport};
 use crate::checkpoint::{CheckpointError, Store};
 use crate::explicit::{Noted, Relays};
 use crate::metrics::Metrics;
+use crate::outbox::Outboxes;
 use crate::position::Sequence;
 use crate::rules::{Outcome, Translation};
 use crate::sink::SinkError;
@@ -91,7 +94,7 @@ struct Run {
 
 impl Run {
     fn start(pipeline: Pipeline, beginning: Beginning, stop: StopSignal) -> Self {
-        let Beginning { start, deployment, scope, position, lease } = beginning;
+        let Beginning { start, deployment, scope, position, occasion, lease } = beginning;
         let ledger = Ledger::new(pipeline.lanes.len());
         let progress = Progress::new(ledger, pipeline.store.clone(), deployment, scope, position);
         let mut run = Self {
@@ -114,10 +117,17 @@ impl Run {
         };
         let rules = pipeline.rules.current();
         run.metrics.rule_set.set(rules.short_hash(), rules.len());
+        let lanes_ended = CancellationToken::new();
+        let until_end = Arc::new(lanes_ended.clone().drop_guard());
         let lanes = pipeline.lanes.into_iter().enumerate();
-        let queues = lanes.map(|(index, parts)| run.start_lane(index, parts)).collect();
-        let batches = run.start_translator(queues, pipeline.relays);
+        let queues = lanes.map(|(index, parts)| run.start_lane(index, parts, until_end.clone())).collect();
+        drop(until_end);
+        let relays: Vec<String> = pipeline.relays.collections().map(ToString::to_string).collect();
+        let cleaner = pipeline.outboxes.clone().map(|outboxes| run.start_cleaner(outboxes, &relays, lanes_ended));
+        let batches = run.start_translator(queues, pipeline.relays, cleaner);
         run.start_keepers(pipeline.source.observer(), pipeline.lease, pipeline.checkpoint_interval);
+        let caught_up = &run.metrics.outboxes.caught_up;
+        let caught_up = relays.iter().map(|relay| caught_up.with_label_values(&[relay.as_str()])).collect();
         let reader = Reader {
             source: pipeline.source,
             start,
@@ -128,6 +138,7 @@ impl Run {
             metrics: run.metrics.clone(),
             status: run.status.clone(),
             stop: run.stop.clone(),
+            catch_up: CatchUp::new(pipeline.outboxes, occasion, caught_up),
             lost: None,
             must_open: true,
             waiting: None,
@@ -137,7 +148,7 @@ impl Run {
         run
     }
 
-    fn start_lane(&mut self, index: usize, parts: LaneParts) -> Entrance {
+    fn start_lane(&mut self, index: usize, parts: LaneParts, until_end: Arc<DropGuard>) -> Entrance {
         let LaneParts { name, sink } = parts;
         let label = [name.as_str()];
         let lane_events = self.metrics.lane_events.with_label_values(&label);
@@ -162,16 +173,56 @@ impl Run {
             counters: HashMap::new(),
             noted_session: None,
         };
-        self.workers.spawn(part, lane.run());
+        self.workers.spawn(part, async move {
+            let _until_end = until_end;
+            lane.run().await
+        });
         entrance
     }
 
-    fn start_translator(&mut self, lanes: Vec<Entrance>, relays: Relays) -> CloseOnDrop<Read> {
+    fn start_cleaner(
+        &mut self,
+        outboxes: Arc<dyn Outboxes>,
+        relays: &[String],
+        lanes_ended: CancellationToken,
+    ) -> CleanerEntrance {
+        // As much as the lanes hold: it never is what holds the events up, as long as it is as fast as they are.
+        let bounds = Bounds { count: self.settings.queue_events_max, bytes: bytes(self.settings.queue_bytes_max.0) };
+        let queue = Arc::new(Queue::new(bounds, None));
+        let cleaned = &self.metrics.outboxes.cleaned;
+        let cleaner = Cleaner {
+            outboxes,
+            queue: HangUpOnDrop(queue.clone()),
+            progress: self.progress.clone(),
+            lease: self.lease.clone(),
+            retry: self.settings.retry.clone(),
+            metrics: self.metrics.clone(),
+            status: self.status.clone(),
+            stop: self.stop.clone(),
+            lanes_ended,
+            cleaned: relays.iter().map(|relay| cleaned.with_label_values(&[relay.as_str()])).collect(),
+        };
+        self.workers.spawn(cleaner::PART, cleaner.run());
+        CleanerEntrance {
+            queue: CloseOnDrop(queue),
+            progress: self.progress.clone(),
+            metrics: self.metrics.clone(),
+            done: Vec::new(),
+        }
+    }
+
+    fn start_translator(
+        &mut self,
+        lanes: Vec<Entrance>,
+        relays: Relays,
+        cleaner: Option<CleanerEntrance>,
+    ) -> CloseOnDrop<Read> {
         let bounds = Bounds { count: READ_AHEAD_BATCHES, bytes: bytes(self.settings.read_ahead_bytes_max.0) };
         let batches = Arc::new(Queue::new(bounds, None));
         let translator = Translator {
             input: HangUpOnDrop(batches.clone()),
             lanes,
+            cleaner,
             progress: self.progress.clone(),
             dead_letters: self.dead_letters.clone(),
             metrics: self.metrics.clone(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bson::RawDocument;
 
+use super::cleaner::CleanerEntrance;
 use super::dead_letter_writer::DeadLetterWriter;
 use super::error::PipelineError;
 use super::progress::Progress;
@@ -30,6 +31,8 @@ const CHUNK: Bounds = Bounds { count: 256, bytes: 1 << 20 };
 pub(super) struct Translator {
     pub(super) input: HangUpOnDrop<Read>,
     pub(super) lanes: Vec<Entrance>,
+    /// Absent if no relay has anything to clean up.
+    pub(super) cleaner: Option<CleanerEntrance>,
     pub(super) progress: Arc<Progress>,
     pub(super) dead_letters: DeadLetterWriter,
     pub(super) metrics: Arc<Metrics>,
@@ -61,19 +64,26 @@ pub(super) struct Chunk {
 }
 
 /// What something was made of.
-struct Made<'b> {
+pub(super) struct Made<'b> {
     time: ClusterTime,
-    /// The change and where it stands in its batch; absent for the transactions of a time, which have ended.
+    /// The change and where it stands in its batch; absent for the transactions of a time, which have ended, and for what an
+    /// outbox held.
     change: Option<(&'b Change<'b>, &'b Batch, usize)>,
+    /// What an outbox held.
+    document: Option<&'b RawDocument>,
 }
 
 impl<'b> Made<'b> {
     fn of_change(change: &'b Change<'b>, batch: &'b Batch, index: usize) -> Self {
-        Self { time: change.cluster_time, change: Some((change, batch, index)) }
+        Self { time: change.cluster_time, change: Some((change, batch, index)), document: None }
     }
 
     fn of_transactions(time: Option<ClusterTime>) -> Self {
-        Self { time: time.unwrap_or_default(), change: None }
+        Self { time: time.unwrap_or_default(), change: None, document: None }
+    }
+
+    pub(super) fn of_document(document: &'b RawDocument) -> Self {
+        Self { time: ClusterTime::default(), change: None, document: Some(document) }
     }
 
     /// The position after it, where one is known.
@@ -83,7 +93,7 @@ impl<'b> Made<'b> {
     }
 
     fn document(&self) -> Option<&RawDocument> {
-        self.change.and_then(|(_, batch, index)| batch.document(index))
+        self.document.or_else(|| self.change.and_then(|(_, batch, index)| batch.document(index)))
     }
 
     /// The same in words, for people.
@@ -125,6 +135,7 @@ impl Translator {
                     Read::Batch { batch, rules, received_at_ms } => {
                         self.translate(&batch, &rules, received_at_ms).await?;
                     }
+                    Read::Recovered(documents) => self.recover(&documents).await?,
                     Read::Gap(event) => self.hand_over_gap(event).await?,
                     Read::Scope(scope) => {
                         self.end = None;
@@ -161,13 +172,15 @@ impl Translator {
                     if let Some(mut coverage) = self.status.coverage() {
                         coverage.note(rules, &change, is_matched, !self.outcome.undecided.is_empty());
                     }
+                    self.announce_done();
                     self.collect(Made::of_change(&change, batch, index)).await?;
+                    self.keep_done();
                     self.tally.count(&change, is_matched);
                 }
                 Ok(Entry::Notice(notice)) => self.note(&notice),
                 Err(error) => self.give_up_undecodable(batch, index, &error).await?,
             }
-            if self.chunk.events.len() >= CHUNK.count || self.chunk.byte_count >= CHUNK.bytes {
+            if self.is_chunk_full() {
                 self.hand_over().await;
                 if self.stop.is_requested() {
                     self.progress.add_changes(self.tally.flush());
@@ -228,7 +241,7 @@ impl Translator {
     }
 
     /// Moves what came out to the chunk. The ledger is told first: no event is ever on its way that it does not know.
-    async fn collect(&mut self, made: Made<'_>) -> Result<(), PipelineError> {
+    pub(super) async fn collect(&mut self, made: Made<'_>) -> Result<(), PipelineError> {
         if self.outcome.is_empty() {
             return Ok(());
         }
@@ -265,14 +278,36 @@ impl Translator {
         self.give_up(made.document()).await
     }
 
+    /// What was noted of a change is to be cleaned up once its events, which are told to the ledger next, have settled.
+    pub(super) fn announce_done(&self) {
+        if let Some(cleaner) = &self.cleaner {
+            cleaner.announce(&self.noted);
+        }
+    }
+
+    /// The events are in the chunk.
+    pub(super) fn keep_done(&mut self) {
+        match &mut self.cleaner {
+            Some(cleaner) => cleaner.keep(&mut self.noted),
+            None => self.noted.done.clear(),
+        }
+    }
+
+    pub(super) fn is_chunk_full(&self) -> bool {
+        self.chunk.events.len() >= CHUNK.count || self.chunk.byte_count >= CHUNK.bytes
+    }
+
     /// Hands every event of the chunk to the lanes that get it, waiting for room in each.
-    async fn hand_over(&mut self) {
+    pub(super) async fn hand_over(&mut self) {
         for Entrance { name, queue } in &self.lanes {
             let events: Vec<_> = self.chunk.events.iter().filter(|event| event.goes_to(name)).cloned().collect();
             queue.0.push_all(events).await;
         }
         self.chunk.events.clear();
         self.chunk.byte_count = 0;
+        if let Some(cleaner) = &mut self.cleaner {
+            cleaner.send().await;
+        }
     }
 
     async fn hand_over_gap(&mut self, event: Arc<Event>) -> Result<(), PipelineError> {

@@ -76,6 +76,7 @@ impl Stage {
             on_lost_position: OnLostPosition::Stop,
             rules: RuleSlot::from(rules()),
             relays: changeling::explicit::Relays::default(),
+            outboxes: None,
             lanes: vec![LaneParts { name: "out".to_owned(), sink }],
             dead_letters: self.letters.clone(),
             store: self.store.clone(),

@@ -91,6 +91,7 @@ impl Place {
             on_lost_position: OnLostPosition::Stop,
             rules: RuleSlot::from(rules),
             relays: changeling::explicit::Relays::default(),
+            outboxes: None,
             lanes: vec![LaneParts { name: "facts".to_owned(), sink }],
             dead_letters: Arc::new(Letters::default()),
             store,

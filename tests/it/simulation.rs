@@ -122,6 +122,7 @@ impl World {
             on_lost_position: OnLostPosition::Stop,
             rules: RuleSlot::from(rules()),
             relays: changeling::explicit::Relays::default(),
+            outboxes: None,
             lanes,
             dead_letters: self.letters.clone(),
             store: store.clone(),
