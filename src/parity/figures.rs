@@ -2,14 +2,20 @@
 
 use serde::Serialize;
 
-/// All figures of a comparison.
+/// All figures of a comparison. None of them holds a value of a document, unless values were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
-    /// By type, in their order.
+    /// When the first event that was counted was committed, in milliseconds since 1970; absent if there is none.
+    pub since_ms: Option<i64>,
+    /// The time up to which the log was read, in milliseconds since 1970.
+    pub until_ms: Option<i64>,
+    /// By type, in the order of their names.
     pub types: Vec<TypeFigures>,
     /// Which explicit types left what the rules took for which inferred ones; matches included.
     pub matrix: Vec<Confusion>,
-    /// Events that could not be compared for want of memory.
+    /// Events that still wait for a partner.
+    pub pending_count: u64,
+    /// Events that could not be compared: for want of memory, or because history was lost.
     pub given_up_count: u64,
 }
 
@@ -18,6 +24,17 @@ pub struct Figures {
 pub struct TypeFigures {
     /// The name of the events, as the rules have it.
     pub name: String,
+    /// What the application calls them, where that is something else.
+    pub explicit_names: Vec<String>,
+    /// False for events that only rules make: the application records none of that type, so that there is nothing to compare. From
+    /// the first explicit event of a type on it is compared; a type that the settings name, from the beginning.
+    pub is_compared: bool,
+    /// False if it is known that no rule in force makes such events.
+    pub is_inferred: bool,
+    /// All explicit events of this type, also those that still wait.
+    pub explicit_count: u64,
+    /// All inferred events of this type, also those that still wait or are not compared.
+    pub inferred_count: u64,
     /// Pairs with the same data.
     pub matched_count: u64,
     /// Pairs with other data.
@@ -26,6 +43,10 @@ pub struct TypeFigures {
     pub missing_count: u64,
     /// Inferred events without an explicit one.
     pub extra_count: u64,
+    /// Explicit events that were missed although their transaction had an inferred one of the same type: under another key.
+    pub other_key_count: u64,
+    /// Pairs whose inferred event was known on weaker evidence than `exact`.
+    pub weak_count: u64,
     /// Of the inferred events, the share that has an explicit one, from 0 to 1; absent without inferred events.
     pub precision: Option<f64>,
     /// Of the explicit events, the share that has an inferred one, from 0 to 1; absent without explicit events.
@@ -69,11 +90,13 @@ pub struct Difference {
 pub struct FailingShape {
     /// `missing` or `extra`.
     pub kind: &'static str,
-    /// The shape in words: `update shop.orders: status, paidAt (status: pending -> paid)`; without values where they are hidden.
+    /// The shape in words: `update of shop.orders: paidAt, status (status: pending -> paid)`; where values are hidden, `value 1` stands
+    /// for them. All changes of a transaction count together.
     pub shape: String,
     /// How often.
     pub count: u64,
-    /// Other explicit types that left the very same shape, with how often.
+    /// Other explicit types that left the very same shape, with how often they did without this one: two types that always come
+    /// together do not count.
     pub shared_with: Vec<(String, u64)>,
 }
 
