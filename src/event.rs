@@ -169,7 +169,7 @@ pub struct Explicit {
     /// What goes into the headers of a message, in order, beside those that every event has.
     pub headers: Vec<Header>,
     /// The topic or subject that the application chose, at every sink that has such a thing.
-    pub route: Option<Address>,
+    pub route: Option<Arc<Address>>,
     /// What its payload is.
     pub payload: Payload,
     /// Whether messages hold the payload alone, with everything else in headers.
@@ -283,7 +283,7 @@ impl Event {
     /// The topic or subject that the rule gave for the sink of this name, or that the application chose.
     pub fn address_at(&self, sink: &str) -> Option<&Address> {
         let given = self.to.as_ref().and_then(|to| to.iter().find(|one| *one.sink == *sink)?.address.as_ref());
-        given.or_else(|| self.explicit.as_ref()?.route.as_ref())
+        given.or_else(|| self.explicit.as_ref()?.route.as_deref())
     }
 
     /// The word of the attribute `origin`.

@@ -94,6 +94,8 @@ pub struct Ignored {
     pub relay: usize,
     /// What happened: a word fit for a metric label, such as `update`.
     pub what: &'static str,
+    /// The user wants the connector to stop at it.
+    pub is_fatal: bool,
 }
 
 /// A version of a stream that is not the next one.
@@ -180,10 +182,17 @@ impl Relays {
     }
 
     /// The same of a document that the outbox with the number `relay` still holds: it has the very events, with the very ids, that
-    /// its insert has.
-    pub fn recover(&mut self, relay: usize, document: &RawDocument, outcome: &mut Outcome, noted: &mut Noted) {
+    /// its insert has. `read_at` is the time of events whose document tells none.
+    pub fn recover(
+        &mut self,
+        relay: usize,
+        document: &RawDocument,
+        read_at: bson::DateTime,
+        outcome: &mut Outcome,
+        noted: &mut Noted,
+    ) {
         if let Some(Relay::Outbox(outbox)) = self.relays.get_mut(relay) {
-            outbox.recover(document, outcome, noted);
+            outbox.recover(document, read_at, outcome, noted);
         }
     }
 }

@@ -1,39 +1,339 @@
-//! PLACEHOLDER Outbox.
+//! The relay of an outbox: a collection into which the application inserts its events. Every insert is one; what its document means
+//! is told by the layout.
 
+mod custom;
+mod debezium;
+mod found;
+mod placement;
+mod route;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod trace;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bson::{RawBson, RawBsonRef, RawDocument};
 
 pub use settings::{
     AdditionalMissing, CustomForm, CustomSettings, DebeziumFields, DebeziumRoute, DebeziumSettings, InvalidOperations,
     Layout, OutboxSettings, PayloadFormat,
 };
 
-use super::Noted;
-use super::settings::RelayError;
-use crate::change::Change;
+use super::settings::{CleanUp, RelayError};
+use super::{Done, Ignored, Noted};
+use crate::change::element::{self, elements};
+use crate::change::{Change, Image, Operation};
+use crate::event::{Destination, Event, EventId, EventOrigin, Evidence, Explicit};
 use crate::namespace::Namespace;
-use crate::rules::Outcome;
+use crate::position::ClusterTime;
+use crate::rules::{FailedEvent, Outcome, text};
+use custom::{Custom, CustomError};
+use debezium::{Debezium, DebeziumError};
+use found::{Flaw, Found};
+use placement::PlacementError;
+use route::RouterError;
 
-/// A relay.
+/// The word of this kind of relay.
+const KIND: &str = "outbox";
+
+/// How many names of events are remembered, so that equal ones share their memory.
+const NAMES_MAX: usize = 1_024;
+
+/// The relay of one outbox.
 #[derive(Debug)]
 pub(super) struct Outbox {
+    number: usize,
     collection: Namespace,
+    names: Names,
+    reader: Reader,
+    payload_bytes_max: usize,
+    clean_up: CleanUp,
+    invalid_operations: InvalidOperations,
+    to: Option<Arc<[Destination]>>,
+    /// Memory for what an id is made of.
+    origin: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Debezium(Box<Debezium>),
+    Custom(Box<Custom>),
+}
+
+/// Names that events share.
+#[derive(Debug)]
+struct Names {
+    database: Arc<str>,
+    collection: Arc<str>,
+    relay: Arc<str>,
+    events: HashSet<Arc<str>, foldhash::fast::RandomState>,
+}
+
+/// What is known of an event beside its document.
+struct Occasion {
+    /// When the document was inserted.
+    time: bson::DateTime,
+    sequence: String,
+    transaction: Option<String>,
+}
+
+impl Occasion {
+    fn of_change(change: &Change<'_>) -> Self {
+        Self {
+            time: change.time(),
+            sequence: text::sequence(change.cluster_time, change.operation_index, 0),
+            transaction: change.transaction.as_ref().map(text::transaction),
+        }
+    }
+
+    /// An ObjectId tells when it was made, and in which order those of one process were. Another `_id` tells nothing.
+    fn of_document(document: &RawDocument, read_at: bson::DateTime) -> Self {
+        let (time, increment) = match element::get(document, "_id") {
+            Some(RawBsonRef::ObjectId(id)) => {
+                let [.., first, second, third] = id.bytes();
+                (id.timestamp(), u32::from_be_bytes([0, first, second, third]))
+            }
+            _ => (read_at, 0),
+        };
+        let seconds = u32::try_from(time.timestamp_millis().div_euclid(1_000)).unwrap_or(0);
+        let sequence = text::sequence(ClusterTime { seconds, increment }, 0, 0);
+        Self { time, sequence, transaction: None }
+    }
 }
 
 impl Outbox {
-    pub(super) fn new(_number: usize, settings: &OutboxSettings) -> Result<Self, RelayError> {
-        Ok(Self { collection: settings.collection.clone() })
+    pub(super) fn new(number: usize, settings: &OutboxSettings) -> Result<Self, RelayError> {
+        let error = |key: &str, reason: &str, help: &str| RelayError {
+            relay: number,
+            kind: KIND,
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+            help: help.to_owned(),
+        };
+        let reader = match (settings.layout, &settings.debezium, &settings.custom) {
+            (Layout::Debezium, _, Some(_)) => {
+                return Err(error("custom", "the layout is debezium", "write layout: custom, or leave this out"));
+            }
+            (Layout::Custom, Some(_), _) => {
+                return Err(error("debezium", "the layout is custom", "write layout: debezium, or leave this out"));
+            }
+            (Layout::Custom, None, None) => {
+                let help = "add custom: {type: $.type, key: $.key, data: $.data}, with the places of your documents";
+                return Err(error("layout", "the layout custom needs to be told where to find what", help));
+            }
+            (Layout::Debezium, settings, None) => {
+                let debezium = Debezium::new(&settings.clone().unwrap_or_default());
+                Reader::Debezium(Box::new(debezium.map_err(|found| debezium_error(number, &found))?))
+            }
+            (Layout::Custom, None, Some(settings)) => {
+                let relay_error = |CustomError { key, reason, help }: CustomError| RelayError {
+                    relay: number,
+                    kind: KIND,
+                    key: format!("custom.{key}"),
+                    reason,
+                    help,
+                };
+                Reader::Custom(Box::new(Custom::new(settings).map_err(relay_error)?))
+            }
+        };
+        if settings.payload_bytes_max.0 == 0 {
+            return Err(error("payload_bytes_max", "no payload would be passed on", "write at least 1"));
+        }
+        if let CleanUp::Mark { field, .. } = &settings.clean_up
+            && (field.is_empty() || field == "_id" || field.starts_with('$') || field.contains(['.', '\0']))
+        {
+            let help = "name a field of the document itself that the application does not use, such as relayedAt";
+            return Err(error("clean_up.mark.field", "a mark can not be put there", help));
+        }
+        let to = settings.to.iter().map(|sink| Destination { sink: sink.as_str().into(), address: None });
+        Ok(Self {
+            number,
+            names: Names::new(&settings.collection),
+            collection: settings.collection.clone(),
+            reader,
+            payload_bytes_max: usize::try_from(settings.payload_bytes_max.0).unwrap_or(usize::MAX),
+            clean_up: settings.clean_up.clone(),
+            invalid_operations: settings.debezium.as_ref().map(|one| one.invalid_operations).unwrap_or_default(),
+            to: (!settings.to.is_empty()).then(|| to.collect()),
+            origin: Vec::new(),
+        })
     }
 
     pub(super) fn collection(&self) -> &Namespace {
         &self.collection
     }
 
-    /// True if the change was for it.
-    pub(super) fn apply(&mut self, _change: &Change<'_>, _outcome: &mut Outcome, _noted: &mut Noted) -> bool {
-        false
+    /// Takes every change of the collection.
+    pub(super) fn apply(&mut self, change: &Change<'_>, outcome: &mut Outcome, noted: &mut Noted) -> bool {
+        match change.operation {
+            Operation::Insert => match change.after {
+                Image::Exact(document) | Image::LookedUp(document) => {
+                    self.take(document, Occasion::of_change(change), outcome, noted);
+                }
+                Image::Absent | Image::Unknown => {
+                    let reason = format!("an insert into {} came without its document", self.collection);
+                    self.fail(change.id(), reason, outcome);
+                }
+            },
+            Operation::Update | Operation::Replace => {
+                if !self.is_own_mark(change) {
+                    self.note_invalid(change, outcome, noted);
+                }
+            }
+            // Whoever cleans up deletes.
+            Operation::Delete => {}
+        }
+        true
+    }
+
+    pub(super) fn recover(
+        &mut self,
+        document: &RawDocument,
+        read_at: bson::DateTime,
+        outcome: &mut Outcome,
+        noted: &mut Noted,
+    ) {
+        self.take(document, Occasion::of_document(document, read_at), outcome, noted);
+    }
+
+    /// Makes the event of a document. One that can not be an event is done with, too: its dead letter holds all of it, and it would
+    /// be one again at every start.
+    fn take(&mut self, document: &RawDocument, occasion: Occasion, outcome: &mut Outcome, noted: &mut Noted) {
+        let found = match &mut self.reader {
+            Reader::Debezium(debezium) => debezium.find(document, self.payload_bytes_max),
+            Reader::Custom(custom) => custom.find(document, self.payload_bytes_max),
+        };
+        let id = element::get(document, "_id");
+        match found {
+            Ok(found) => outcome.events.push(self.event(found, occasion)),
+            Err(flaw) => self.fail(id, self.reason(&flaw), outcome),
+        }
+        if self.clean_up != CleanUp::Keep {
+            let document = id.map(RawBson::from);
+            noted.done.extend(document.map(|document| Done { relay: self.number, document, element: None }));
+        }
+    }
+
+    fn event(&mut self, found: Found<'_>, occasion: Occasion) -> Event {
+        let id = self.event_id(found.id, &found.id_text);
+        Event {
+            id,
+            name: self.names.of_event(found.name),
+            rule: Arc::clone(&self.names.relay),
+            database: Arc::clone(&self.names.database),
+            collection: Arc::clone(&self.names.collection),
+            subject: found.subject,
+            time: found.time.unwrap_or(occasion.time),
+            partition_key: found.key,
+            sequence: occasion.sequence,
+            evidence: Evidence::Exact,
+            transaction: occasion.transaction,
+            rule_set: None,
+            to: self.to.clone(),
+            data: found.content.data,
+            explicit: Some(Box::new(Explicit {
+                id: found.id_text,
+                headers: found.headers,
+                route: found.route,
+                payload: found.content.payload,
+                form: found.form,
+            })),
+        }
+    }
+
+    /// The id of an event depends on where it is written and on the application's id for it, and on nothing that is not in its
+    /// document: it is the same whenever and however often the document is read.
+    fn event_id(&mut self, id: RawBsonRef<'_>, text: &str) -> EventId {
+        self.origin.clear();
+        // The number 1 is another id than the text 1.
+        self.origin.push(id.element_type() as u8);
+        self.origin.extend_from_slice(match id {
+            RawBsonRef::Document(document) => document.as_bytes(),
+            RawBsonRef::Array(array) => array.as_bytes(),
+            _ => text.as_bytes(),
+        });
+        EventId::new(&EventOrigin {
+            cluster_time: ClusterTime::default(),
+            operation_index: 0,
+            database: &self.collection.database,
+            collection: &self.collection.collection,
+            key: &self.origin,
+            rule: KIND,
+            ordinal: 0,
+        })
+    }
+
+    fn reason(&self, flaw: &Flaw) -> String {
+        format!("a document of {} can not be an event: {flaw}", self.collection)
+    }
+
+    fn fail(&mut self, document: Option<RawBsonRef<'_>>, reason: String, outcome: &mut Outcome) {
+        let document = document.unwrap_or(RawBsonRef::Null);
+        let id = self.event_id(document, &found::plain_text(document));
+        outcome.failed.push(FailedEvent { id, rule: Arc::clone(&self.names.relay), reason });
+    }
+
+    /// True for an update that does nothing but mark a document as relayed.
+    fn is_own_mark(&self, change: &Change<'_>) -> bool {
+        let (CleanUp::Mark { field, .. }, Some(description)) = (&self.clean_up, &change.description) else {
+            return false;
+        };
+        let mut updated = elements(description.updated);
+        let is_marked = updated.next().is_some_and(|element| element.name == field.as_bytes());
+        is_marked && updated.next().is_none() && description.removed.is_empty() && description.truncated.is_none()
+    }
+
+    fn note_invalid(&mut self, change: &Change<'_>, outcome: &mut Outcome, noted: &mut Noted) {
+        let ignored = Ignored { relay: self.number, what: change.operation.as_str(), is_fatal: false };
+        match self.invalid_operations {
+            InvalidOperations::Warn => noted.ignored.push(ignored),
+            InvalidOperations::Fatal => noted.ignored.push(Ignored { is_fatal: true, ..ignored }),
+            InvalidOperations::Error => {
+                let reason =
+                    format!("a document of {} was changed ({}), which makes no event", self.collection, ignored.what);
+                self.fail(change.id(), reason, outcome);
+            }
+        }
     }
 }
 
-impl Outbox {
-    pub(super) fn recover(&mut self, _document: &bson::RawDocument, _outcome: &mut Outcome, _noted: &mut Noted) {}
+impl Names {
+    fn new(collection: &Namespace) -> Self {
+        Self {
+            database: collection.database.as_str().into(),
+            collection: collection.collection.as_str().into(),
+            relay: collection.to_string().into(),
+            events: HashSet::default(),
+        }
+    }
+
+    /// Applications name their events after a handful of types; if one does not, its names are forgotten again.
+    fn of_event(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.events.get(name) {
+            return Arc::clone(known);
+        }
+        if self.events.len() >= NAMES_MAX {
+            self.events.clear();
+        }
+        let name: Arc<str> = name.into();
+        self.events.insert(Arc::clone(&name));
+        name
+    }
+}
+
+fn debezium_error(relay: usize, error: &DebeziumError) -> RelayError {
+    let (key, help) = match error {
+        DebeziumError::Router(RouterError::Expression { .. }) => (
+            "route.regex",
+            "the syntax is that of Java without look-around and back-references; the default is (?<routedByValue>.*)",
+        ),
+        DebeziumError::Router(RouterError::Replacement { .. }) => {
+            ("route.replacement", "write $1, or $${name} in a configuration file, where $$ stands for a dollar sign")
+        }
+        DebeziumError::Placement(error) => ("additional", PlacementError::help(error)),
+        DebeziumError::Field { key } => (*key, "name the field, or leave this out for Debezium's default"),
+    };
+    RelayError { relay, kind: KIND, key: format!("debezium.{key}"), reason: error.to_string(), help: help.to_owned() }
 }
