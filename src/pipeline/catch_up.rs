@@ -107,9 +107,10 @@ impl Reader {
 impl Translator {
     /// Makes events of what outboxes held. They have no position: the first that is saved is that of a change after them.
     pub(super) async fn recover(&mut self, documents: &[(usize, RawDocumentBuf)]) -> Result<(), PipelineError> {
+        let read_at = bson::DateTime::now();
         for (relay, document) in documents {
             self.sequence.0 += 1;
-            self.relays.recover(*relay, document, &mut self.outcome, &mut self.noted);
+            self.relays.recover(*relay, document, read_at, &mut self.outcome, &mut self.noted);
             self.announce_done();
             self.collect(Made::of_document(document)).await?;
             self.keep_done();
