@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::pattern::{Field, Part, Pattern};
-use crate::event::Event;
+use crate::event::{Address, Event};
 
 /// The CloudEvents attributes that are the same for all sinks.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -40,6 +40,16 @@ pub struct Envelope {
     type_prefix: String,
     source: Pattern,
     connector_source: String,
+    routes: Vec<Route>,
+}
+
+/// Topics or subjects that the application chooses for its own events, beside those that a sink's settings give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The names of the sinks that get the events; all of them where empty.
+    pub sinks: Vec<String>,
+    /// What they have in common: a value stands for anything.
+    pub address: Address,
 }
 
 impl Envelope {
@@ -62,7 +72,19 @@ impl Envelope {
             type_prefix: settings.type_prefix.clone(),
             source: settings.source.clone(),
             connector_source,
+            routes: Vec::new(),
         }
+    }
+
+    /// The same where the application chooses topics or subjects, too: a sink can see to it that they are taken.
+    pub fn with_routes(self, routes: Vec<Route>) -> Self {
+        Self { routes, ..self }
+    }
+
+    /// The topics or subjects that the application chooses for the sink of this name.
+    pub(super) fn routes_to(&self, sink: &str) -> impl Iterator<Item = &Address> {
+        let goes_there = move |route: &&Route| route.sinks.is_empty() || route.sinks.iter().any(|one| one == sink);
+        self.routes.iter().filter(goes_there).map(|route| &route.address)
     }
 
     /// The name of the connector.

@@ -2,6 +2,7 @@
 //!
 //! Each sink is one file that holds its settings and its way of delivering; `encoding` holds the bytes they have in common.
 
+mod attributes;
 mod dead_letters;
 mod encoding;
 mod envelope;
@@ -18,7 +19,7 @@ mod stdout;
 use std::sync::Arc;
 
 pub use dead_letters::{FileDeadLetters, MongodbDeadLetters};
-pub use envelope::{Envelope, EnvelopeSettings};
+pub use envelope::{Envelope, EnvelopeSettings, Route};
 pub use factory::{build, build_dead_letters};
 pub use file::{EventFile, FileSettings, FileSink, FileSync, RotationSettings};
 pub use mongodb::{MongodbSettings, MongodbSink};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use changeling::event::{Address, AddressPart, Destination, Event};
+use changeling::event::{Address, AddressPart, Destination, Event, Explicit, Header, MessageForm, Payload};
 use changeling::failure::Disposition;
 use changeling::secret::Secret;
-use changeling::sink::{self, Envelope, EnvelopeSettings, SinkSettings};
+use changeling::sink::{self, Envelope, EnvelopeSettings, Route, SinkSettings};
 use changeling_servers::{Files, Guarded, free_port};
 use serde_json::{Value, json};
 
@@ -65,6 +65,88 @@ async fn an_event_with_an_address_goes_to_that_subject_and_a_bad_one_is_rejected
     assert_eq!(subjects, [format!("{name}.paid.a_b__"), format!("{name}.orders.OrderPaid")]);
 }
 
+/// An event as the relay of a Debezium outbox gives it.
+fn outbox_event(number: u32, aggregate_type: &str, form: MessageForm, stem: &str) -> Event {
+    let text = AddressPart::Text(format!("{stem}.outbox.event."));
+    let route = Address { parts: vec![text, AddressPart::Value(aggregate_type.to_owned())] };
+    let header = |name: &str, value: bson::RawBson| Header { name: name.into(), value };
+    let headers = vec![
+        header("id", "65a1f0c2d4b3a29180706050".into()),
+        header("eventType", "OrderPaid".into()),
+        header("note", "two\r\nlines".into()),
+    ];
+    let id = "65a1f0c2d4b3a29180706050".to_owned();
+    let explicit = Explicit { id, headers, route: Some(route), payload: Payload::Document, form };
+    Event {
+        rule: "shop.outbox".into(),
+        partition_key: "1042".into(),
+        data: bson::rawdoc! {"orderId": 1042, "lines": [{"sku": "a"}]},
+        explicit: Some(Box::new(explicit)),
+        ..event(number, "")
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_of_a_debezium_outbox_sees_route_key_header_and_value() {
+    let (url, jetstream) = server().await;
+    let name = free_name("outbox");
+    let settings: SinkSettings = serde_json::from_value(json!({"nats": settings(&url, &name)})).expect("settings");
+    let parts = vec![AddressPart::Text(format!("{name}x.outbox.event.")), AddressPart::Value(String::new())];
+    let route = Route { sinks: vec!["facts".to_owned()], address: Address { parts } };
+    let envelope = envelope().with_routes(vec![route]);
+    let mut sink = sink::build("facts", &settings, &envelope, &Secret::new("")).expect("built");
+    sink.open().await.expect("opened");
+    let created = jetstream.get_stream(&name).await.expect("there").cached_info().config.subjects.clone();
+    assert_eq!(created, [format!("{name}.>"), format!("{name}x.outbox.event.>")]);
+    let stem = format!("{name}x");
+    let mut tombstone = outbox_event(3, "Order", MessageForm::Bare, &stem);
+    tombstone.explicit.as_mut().expect("explicit").payload = Payload::Tombstone;
+    let events = [
+        outbox_event(1, "Order", MessageForm::Bare, &stem),
+        outbox_event(2, "Or der.*>", MessageForm::BareCanonical, &stem),
+        tombstone,
+        outbox_event(4, "Order", MessageForm::Envelope, &stem),
+        event(5, "1042"),
+    ]
+    .map(Arc::new);
+    sink.deliver(&events).await.expect("delivered");
+    let messages = messages(&url, &name).await;
+    let subjects: Vec<&str> = messages.iter().map(|message| message.subject.as_str()).collect();
+    let route = |word: &str| format!("{stem}.outbox.event.{word}");
+    let (order, cleaned) = (route("Order"), route("Or_der___"));
+    assert_eq!(subjects, [&*order, &*cleaned, &*order, &*order, &format!("{name}.orders.OrderPaid")]);
+    let header = |number: usize, name: &str| messages[number].headers.get(name).map(|value| value.as_str());
+    for number in 0..4 {
+        assert_eq!(header(number, "id"), Some("65a1f0c2d4b3a29180706050"));
+        assert_eq!(header(number, "eventType"), Some("OrderPaid"));
+        assert_eq!(header(number, "note"), Some("two  lines"));
+        assert_eq!(header(number, "Nats-Msg-Id"), Some(&*events[number].id.to_string()));
+    }
+    assert_eq!((header(0, "ce-partitionkey"), header(0, "ce-origin")), (Some("1042"), Some("explicit")));
+    assert_eq!((header(0, "ce-relay"), header(0, "content-type")), (Some("shop.outbox"), Some("application/json")));
+    let bodies: Vec<String> =
+        messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect();
+    assert_eq!(bodies[0], r#"{"orderId":1042,"lines":[{"sku":"a"}]}"#);
+    let canonical = r#"{
+  "orderId": {
+    "$numberInt": "1042"
+  },
+  "lines": [
+    {
+      "sku": "a"
+    }
+  ]
+}"#;
+    assert_eq!(bodies[1], canonical);
+    assert_eq!((bodies[2].as_str(), header(2, "ce-tombstone"), header(2, "content-type")), ("", Some("true"), None));
+    let envelope: Value = serde_json::from_str(&bodies[3]).expect("JSON");
+    assert_eq!((&envelope["eventid"], &envelope["relay"]), (&json!("65a1f0c2d4b3a29180706050"), &json!("shop.outbox")));
+    assert_eq!(header(3, "content-type"), Some("application/cloudevents+json"));
+    assert_eq!((header(4, "ce-id"), header(4, "id")), (None, None));
+    let inferred: Value = serde_json::from_str(&bodies[4]).expect("JSON");
+    assert_eq!(inferred["origin"], "inferred");
+}
+
 #[tokio::test]
 async fn a_stream_is_created_as_the_settings_say_and_never_changed() {
     let (url, jetstream) = server().await;
@@ -99,6 +181,23 @@ async fn a_stream_that_does_not_fit_stops_with_the_way_out() {
     let error = build(json!({"nats": settings(&url, &name)}), "").open().await.expect_err("other subjects");
     assert_eq!(error.disposition(), Disposition::Stop);
     assert!(error.to_string().contains("takes no subject like"), "{error}");
+
+    let routed = free_name("routed");
+    let parts = vec![AddressPart::Text("outbox.event.".to_owned()), AddressPart::Value(String::new())];
+    let route = |parts| vec![Route { sinks: Vec::new(), address: Address { parts } }];
+    let build_routed = |parts| {
+        let settings = json!({"nats": settings(&url, &routed)});
+        let settings: SinkSettings = serde_json::from_value(settings).expect("settings");
+        sink::build("facts", &settings, &envelope().with_routes(route(parts)), &Secret::new(""))
+    };
+    let own = stream::Config { name: routed.clone(), subjects: vec![format!("{routed}.>")], ..Default::default() };
+    jetstream.create_stream(own).await.expect("created");
+    let error = build_routed(parts).expect("built").open().await.expect_err("the route is not taken");
+    assert_eq!(error.disposition(), Disposition::Stop);
+    assert!(error.to_string().contains("takes no subject like outbox.event.>"), "{error}");
+    assert!(error.to_string().contains(&format!("--subjects '{routed}.>,outbox.event.>'")), "{error}");
+    let error = build_routed(vec![AddressPart::Value("anything".to_owned())]).err().expect("no subject");
+    assert!(error.to_string().contains("begin with plain text"), "{error}");
 
     let mut taken = settings(&url, &free_name("second"));
     taken["subject"] = json!(format!("other.{name}"));

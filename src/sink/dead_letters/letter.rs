@@ -1,13 +1,13 @@
 //! A dead letter as JSON. Documents are in canonical Extended JSON, so that every value keeps its type.
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{Binary, RawBson, RawDocument, RawDocumentBuf, rawdoc};
 
 use super::super::DeadLetter;
 use super::super::encoding::{write_document, write_event, write_string, write_time};
 use super::super::envelope::Envelope;
 use super::super::settings::JsonFormat;
-use crate::event::Event;
+use crate::event::{Event, Payload};
 
 /// Appends a letter as one JSON object without a line break.
 pub(super) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter, envelope: &Envelope) {
@@ -34,7 +34,11 @@ pub(super) fn write_letter(out: &mut Vec<u8>, letter: &DeadLetter, envelope: &En
 /// Appends the event; data that is not valid BSON is kept as its bytes.
 pub(super) fn write_whole_event(out: &mut Vec<u8>, event: &Event, envelope: &Envelope) {
     if write_event(out, event, envelope, JsonFormat::Canonical).is_err() {
-        let kept = Event { data: as_bytes(&event.data), ..event.clone() };
+        let explicit = event.explicit.clone().map(|mut explicit| {
+            keep_as_bytes(&mut explicit.payload);
+            explicit
+        });
+        let kept = Event { data: as_bytes(&event.data), explicit, ..event.clone() };
         // Can not fail: the bytes of a binary value are not looked into.
         let _ = write_event(out, &kept, envelope, JsonFormat::Canonical);
     }
@@ -47,6 +51,15 @@ pub(super) fn write_whole_document(out: &mut Vec<u8>, document: &RawDocument) {
         out.truncate(start);
         let _ = write_document(out, &as_bytes(document), JsonFormat::Canonical);
     }
+}
+
+fn keep_as_bytes(payload: &mut Payload) {
+    let bytes = match payload {
+        Payload::Value(RawBson::Document(document)) => document.as_bytes().to_vec(),
+        Payload::Value(RawBson::Array(array)) => array.as_bytes().to_vec(),
+        _ => return,
+    };
+    *payload = Payload::Binary(bytes);
 }
 
 fn as_bytes(document: &RawDocument) -> RawDocumentBuf {

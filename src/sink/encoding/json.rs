@@ -53,7 +53,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn value(&mut self, value: RawBsonRef<'_>, depth: usize) -> Result<(), EncodingError> {
+    pub(super) fn value(&mut self, value: RawBsonRef<'_>, depth: usize) -> Result<(), EncodingError> {
         match value {
             RawBsonRef::Document(document) => return self.document(document, depth),
             RawBsonRef::Array(array) => return self.array(array, depth),
@@ -217,7 +217,8 @@ impl Writer<'_> {
         self.out.push(b'"');
     }
 
-    fn base64(&mut self, bytes: &[u8]) {
+    /// Appends bytes, without quotation marks.
+    pub(super) fn base64(&mut self, bytes: &[u8]) {
         let start = self.out.len();
         let length = base64::encoded_len(bytes.len(), true).unwrap_or(0);
         self.out.resize(start + length, 0);

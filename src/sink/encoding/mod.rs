@@ -1,16 +1,18 @@
 //! Events as bytes: CloudEvents 1.0 in structured JSON, written straight from the raw BSON.
 
+mod indented;
 mod json;
 mod text;
 
-use bson::RawDocument;
+use bson::{RawBson, RawBsonRef, RawDocument};
 
 use super::SinkError;
+use super::attributes::{Attribute, HEADERS, each_attribute, extensions, header_text, other_headers};
 use super::envelope::Envelope;
 use super::settings::JsonFormat;
-use crate::event::Event;
+use crate::event::{Event, Explicit, MessageForm, Payload};
 
-use text::write_text;
+use text::{write_number, write_text};
 pub(super) use text::{write_string, write_time};
 
 /// The media type of one encoded event.
@@ -42,37 +44,131 @@ pub(super) fn write_event(
     format: JsonFormat,
 ) -> Result<(), EncodingError> {
     let start = out.len();
-    out.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":\"");
-    write_hexadecimal(out, event.id.as_bytes());
-    out.extend_from_slice(b"\",\"source\":\"");
-    envelope.each_piece_of_source(event, |piece| write_text(out, piece));
-    out.extend_from_slice(b"\",\"type\":\"");
-    write_text(out, envelope.type_prefix(event));
-    write_text(out, &event.name);
-    out.push(b'"');
-    if let Some(subject) = &event.subject {
-        write_attribute(out, "subject", subject);
+    let mut separator = b'{';
+    each_attribute(event, |name, attribute| {
+        out.push(separator);
+        separator = b',';
+        write_plain_name(out, name);
+        write_attribute(out, attribute, event, envelope);
+    });
+    if let Some(explicit) = &event.explicit {
+        write_headers(out, explicit);
     }
-    out.extend_from_slice(b",\"time\":");
-    write_time(out, event.time);
-    out.extend_from_slice(b",\"datacontenttype\":\"application/json\"");
-    write_attribute(out, "partitionkey", &event.partition_key);
-    write_attribute(out, "sequence", &event.sequence);
-    write_attribute(out, "rule", &event.rule);
-    write_attribute(out, "evidence", event.evidence.as_str());
-    if let Some(transaction) = &event.transaction {
-        write_attribute(out, "transaction", transaction);
-    }
-    if let Some(rule_set) = &event.rule_set {
-        write_attribute(out, "ruleset", rule_set);
-    }
-    out.extend_from_slice(b",\"data\":");
-    if let Err(error) = write_document(out, &event.data, format) {
+    if let Err(error) = write_data(out, event, format) {
         out.truncate(start);
         return Err(error);
     }
     out.push(b'}');
     Ok(())
+}
+
+fn write_attribute(out: &mut Vec<u8>, attribute: Attribute<'_>, event: &Event, envelope: &Envelope) {
+    match attribute {
+        Attribute::Text(text) => write_string(out, text),
+        Attribute::Id(id) => {
+            out.push(b'"');
+            write_hexadecimal(out, id.as_bytes());
+            out.push(b'"');
+        }
+        Attribute::Source => {
+            out.push(b'"');
+            envelope.each_piece_of_source(event, |piece| write_text(out, piece));
+            out.push(b'"');
+        }
+        Attribute::Type => {
+            out.push(b'"');
+            write_text(out, envelope.type_prefix(event));
+            write_text(out, &event.name);
+            out.push(b'"');
+        }
+        Attribute::Time(time) => write_time(out, time),
+        Attribute::True => out.extend_from_slice(b"true"),
+    }
+}
+
+/// Appends a name that needs no escape, with its quotation marks and a colon.
+fn write_plain_name(out: &mut Vec<u8>, name: &str) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// Appends the headers: as attributes, or, since CloudEvents has no attributes with parts, in a text of JSON.
+fn write_headers(out: &mut Vec<u8>, explicit: &Explicit) {
+    for header in extensions(explicit) {
+        out.push(b',');
+        write_plain_name(out, &header.name);
+        match &header.value {
+            RawBson::Boolean(truth) => write_number(out, truth),
+            RawBson::Int32(number) => write_number(out, number),
+            value => write_string(out, &header_text(value)),
+        }
+    }
+    let mut text = Vec::new();
+    for header in other_headers(explicit) {
+        text.push(if text.is_empty() { b'{' } else { b',' });
+        write_string(&mut text, &header.name);
+        text.push(b':');
+        let start = text.len();
+        if write_value(&mut text, header.value.as_raw_bson_ref(), JsonFormat::Natural).is_err() {
+            text.truncate(start);
+            text.extend_from_slice(b"null");
+        }
+    }
+    if !text.is_empty() {
+        text.push(b'}');
+        out.push(b',');
+        write_plain_name(out, HEADERS);
+        write_string(out, &String::from_utf8_lossy(&text));
+    }
+}
+
+fn write_data(out: &mut Vec<u8>, event: &Event, format: JsonFormat) -> Result<(), EncodingError> {
+    const DATA: &[u8] = b",\"data\":";
+    match event.explicit.as_ref().map(|explicit| &explicit.payload) {
+        None | Some(Payload::Document) => {
+            out.extend_from_slice(DATA);
+            write_document(out, &event.data, format)?;
+        }
+        Some(Payload::Value(value)) => {
+            out.extend_from_slice(DATA);
+            write_value(out, value.as_raw_bson_ref(), format)?;
+        }
+        Some(Payload::Text(text)) => {
+            out.extend_from_slice(DATA);
+            write_string(out, text);
+        }
+        Some(Payload::Binary(bytes)) => {
+            out.extend_from_slice(b",\"data_base64\":\"");
+            json::Writer { out, format }.base64(bytes);
+            out.push(b'"');
+        }
+        Some(Payload::Nothing | Payload::Tombstone) => {}
+    }
+    Ok(())
+}
+
+/// Appends the payload alone, as a message of this form holds it. On an error `out` may end with a part of it.
+pub(super) fn write_payload(out: &mut Vec<u8>, event: &Event, form: MessageForm) -> Result<(), EncodingError> {
+    let is_canonical = form == MessageForm::BareCanonical;
+    match event.explicit.as_ref().map(|explicit| &explicit.payload) {
+        None | Some(Payload::Document) if is_canonical => indented::write_document(out, &event.data),
+        None | Some(Payload::Document) => write_document(out, &event.data, JsonFormat::Relaxed),
+        // Debezium writes only documents as Extended JSON.
+        Some(Payload::Value(value)) => {
+            let format = if is_canonical { JsonFormat::Natural } else { JsonFormat::Relaxed };
+            write_value(out, value.as_raw_bson_ref(), format)
+        }
+        Some(Payload::Text(text)) => {
+            out.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+        Some(Payload::Binary(bytes)) => {
+            out.extend_from_slice(bytes);
+            Ok(())
+        }
+        Some(Payload::Nothing | Payload::Tombstone) => Ok(()),
+    }
 }
 
 /// Appends a document as one JSON object. On an error `out` may end with a part of it.
@@ -84,11 +180,9 @@ pub(super) fn write_document(
     json::Writer { out, format }.document(document, 0)
 }
 
-fn write_attribute(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    write_string(out, value);
+/// Appends any value as JSON. On an error `out` may end with a part of it.
+pub(super) fn write_value(out: &mut Vec<u8>, value: RawBsonRef<'_>, format: JsonFormat) -> Result<(), EncodingError> {
+    json::Writer { out, format }.value(value, 0)
 }
 
 /// Appends two hexadecimal digits per byte.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::super::envelope::{Envelope, EnvelopeSettings};
 use super::super::samples::event;
 use super::*;
+use crate::event::Header;
 
 fn written(document: &RawDocumentBuf, format: JsonFormat) -> Value {
     let mut out = Vec::new();
@@ -151,11 +152,61 @@ fn an_event_is_a_cloud_event_with_its_attributes_in_order() {
                 r#"{{"specversion":"1.0","id":"{}","source":"/changeling/my \"shop\"/shop.orders","#,
                 r#""type":"com.example.OrderPaid","subject":"order/7","time":"2023-11-14T22:13:20.123Z","#,
                 r#""datacontenttype":"application/json","partitionkey":"7","sequence":"0000000000000007","#,
-                r#""rule":"OrderPaid","evidence":"exact","transaction":"c2Vzc2lvbg:5","ruleset":"2f1e9c07ab34","data":{{"orderId":7,"total":10.5}}}}"#
+                r#""origin":"inferred","rule":"OrderPaid","evidence":"exact","transaction":"c2Vzc2lvbg:5","ruleset":"2f1e9c07ab34","data":{{"orderId":7,"total":10.5}}}}"#
             ),
             event.id
         )
     );
+}
+
+#[test]
+fn an_explicit_event_names_its_relay_and_its_own_id_and_has_its_payload_and_headers() {
+    let envelope = Envelope::new(&EnvelopeSettings::default(), "shop");
+    let header = |name: &str, value: RawBson| Header { name: name.into(), value };
+    let headers = vec![
+        header("id", "a7".into()),
+        header("traceparent", "00-0af7".into()),
+        header("attempt", 2.into()),
+        header("total", 10.5.into()),
+        header("eventType", "OrderPaid".into()),
+        header("Parts", rawdoc! {"a": 1_i64}.into()),
+    ];
+    let written = |payload: Payload| {
+        let explicit = Explicit { id: "a7".into(), headers: headers.clone(), payload, ..Explicit::default() };
+        let event = Event { rule: "shop.outbox".into(), explicit: Some(Box::new(explicit)), ..event(7) };
+        let mut out = Vec::new();
+        write_event(&mut out, &event, &envelope, JsonFormat::Natural).expect("valid");
+        String::from_utf8(out).expect("UTF-8")
+    };
+    let text = written(Payload::Text("{}".into()));
+    assert_eq!(
+        text,
+        format!(
+            concat!(
+                r#"{{"specversion":"1.0","id":"{}","source":"/changeling/shop/shop.orders","type":"OrderPaid","#,
+                r#""subject":"order/7","time":"2023-11-14T22:13:20.123Z","datacontenttype":"text/plain; charset=utf-8","#,
+                r#""partitionkey":"7","sequence":"0000000000000007","origin":"explicit","relay":"shop.outbox","eventid":"a7","#,
+                r#""evidence":"exact","ruleset":"2f1e9c07ab34","traceparent":"00-0af7","attempt":2,"total":"10.5","#,
+                r#""headers":"{{\"eventType\":\"OrderPaid\",\"Parts\":{{\"a\":1}}}}","data":"{{}}"}}"#,
+            ),
+            event(7).id
+        )
+    );
+    let parsed = |payload| serde_json::from_str::<Value>(&written(payload)).expect("JSON");
+    let parts = |event: &Value| {
+        ["datacontenttype", "data", "data_base64", "tombstone"].map(|name| event.get(name).cloned().unwrap_or_default())
+    };
+    let none = Value::Null;
+    let (json_type, bytes_type) = (json!("application/json"), json!("application/octet-stream"));
+    for (payload, expected) in [
+        (Payload::Document, [json_type.clone(), json!({"orderId": 7, "total": 10.5}), none.clone(), none.clone()]),
+        (Payload::Value(7.into()), [json_type, json!(7), none.clone(), none.clone()]),
+        (Payload::Binary(vec![1, 2]), [bytes_type, none.clone(), json!("AQI="), none.clone()]),
+        (Payload::Nothing, [none.clone(), none.clone(), none.clone(), none.clone()]),
+        (Payload::Tombstone, [none.clone(), none.clone(), none, json!(true)]),
+    ] {
+        assert_eq!(parts(&parsed(payload)), expected);
+    }
 }
 
 #[test]

@@ -57,7 +57,11 @@ impl Connection {
     }
 
     /// Creates the stream if it is not there, or checks that it takes `subjects` and acknowledges.
-    pub(super) async fn check_stream(&self, settings: &StreamSettings, subjects: &str) -> Result<(), (Fault, Cause)> {
+    pub(super) async fn check_stream(
+        &self,
+        settings: &StreamSettings,
+        subjects: &[String],
+    ) -> Result<(), (Fault, Cause)> {
         let name = &settings.name;
         let found = match self.jetstream.get_stream(name).await {
             Ok(stream) => stream.cached_info().config.clone(),
@@ -70,6 +74,7 @@ impl Connection {
             }
             Err(error) if is_missing(&error.kind()) => {
                 let reason = format!("the stream {name} is not there");
+                let subjects = subjects.join(",");
                 let help =
                     format!("create it (nats stream add {name} --subjects '{subjects}'), or set \"create: true\"");
                 return Err((Fault::lasting(reason, help), None));
@@ -80,9 +85,13 @@ impl Connection {
             let reason = format!("the stream {name} does not acknowledge messages");
             return Err((Fault::lasting(reason, "choose a stream without \"no_ack\""), None));
         }
-        if !found.subjects.iter().any(|taken| have_common_subjects(taken, subjects)) {
-            let reason = format!("the stream {name} takes no subject like {subjects}");
-            let help = format!("add it (nats stream edit {name} --subjects '{subjects}'), or set another \"subject\"");
+        let is_taken = |subject: &String| found.subjects.iter().any(|taken| have_common_subjects(taken, subject));
+        if let Some(subject) = subjects.iter().find(|subject| !is_taken(subject)) {
+            let reason = format!("the stream {name} takes no subject like {subject}");
+            let all = [found.subjects.as_slice(), std::slice::from_ref(subject)].concat().join(",");
+            let help = format!(
+                "add it (nats stream edit {name} --subjects '{all}'), or set another \"subject\" here, or another route of the relay"
+            );
             return Err((Fault::lasting(reason, help), None));
         }
         Ok(())
@@ -96,8 +105,8 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-fn stream_config(settings: &StreamSettings, subjects: &str) -> Config {
-    let subjects = if settings.subjects.is_empty() { vec![subjects.to_owned()] } else { settings.subjects.clone() };
+fn stream_config(settings: &StreamSettings, subjects: &[String]) -> Config {
+    let subjects = if settings.subjects.is_empty() { subjects.to_vec() } else { settings.subjects.clone() };
     Config {
         name: settings.name.clone(),
         description: Some("Business events, written by changeling.".to_owned()),

@@ -5,6 +5,7 @@
 
 mod connection;
 mod fault;
+mod message;
 mod settings;
 mod subject;
 
@@ -22,9 +23,8 @@ use futures_util::stream::FuturesUnordered;
 use connection::Connection;
 use fault::Fault;
 pub use settings::{NatsAuthentication, NatsSettings, NatsTls, StreamSettings};
-use subject::{SUBJECT_BYTES_MAX, SubjectPattern};
+use subject::{SUBJECT_BYTES_MAX, SubjectPattern, subjects_of_address, without_overlaps};
 
-use super::encoding::{CONTENT_TYPE, write_event};
 use super::envelope::Envelope;
 use super::{Sink, SinkError, Undelivered};
 use crate::event::{Event, EventId};
@@ -34,6 +34,8 @@ pub struct NatsSink {
     name: String,
     settings: NatsSettings,
     subject: SubjectPattern,
+    /// All subjects that events may get, with wildcards: by our own settings, and those that applications choose.
+    subjects: Vec<String>,
     envelope: Envelope,
     connection: Option<Connection>,
     /// The stream must be looked at before more is sent.
@@ -52,10 +54,18 @@ impl NatsSink {
     /// [`SinkError::Unusable`] if settings contradict each other.
     pub fn new(name: &str, settings: &NatsSettings, envelope: &Envelope) -> Result<Self, SinkError> {
         let subject = settings.check().map_err(|(reason, help)| Fault::lasting(reason, help).of_sink(name, None))?;
+        let mut subjects = vec![subject.subjects()];
+        for route in envelope.routes_to(name) {
+            subjects.push(subjects_of_address(route).map_err(|reason| {
+                let reason = format!("\"{route}\" of a relay gives no subject: {reason}");
+                Fault::lasting(reason, "begin its route like \"outbox.event.\"").of_sink(name, None)
+            })?);
+        }
         Ok(Self {
             name: name.to_owned(),
             settings: settings.clone(),
             subject,
+            subjects: without_overlaps(&subjects),
             envelope: envelope.clone(),
             connection: None,
             is_stream_doubtful: false,
@@ -79,12 +89,11 @@ impl NatsSink {
     }
 
     fn message_of(&self, event: &Event) -> Result<(String, PublishMessage), SinkError> {
-        let mut payload = Vec::with_capacity(512);
-        write_event(&mut payload, event, &self.envelope, self.settings.json)
+        let (body, headers) = message::content_of(event, &self.envelope, self.settings.json)
             .map_err(|error| error.rejected_by(&self.name))?;
         let subject = match event.address_at(&self.name) {
             Some(address) => subject::subject_of_address(address).map_err(|reason| {
-                let reason = format!("the subject that its rule gives can not be used: {reason}");
+                let reason = format!("the subject that its rule or relay gives can not be used: {reason}");
                 self.error(Fault::Rejecting { reason })
             })?,
             None => self.subject.subject_of(event, &self.envelope),
@@ -94,10 +103,10 @@ impl NatsSink {
             return Err(self.error(Fault::Rejecting { reason }));
         }
         let message = PublishMessage::build()
-            .payload(payload.into())
+            .payload(body.into())
+            .headers(headers)
             .message_id(event.id.to_string())
-            .expected_stream(&self.settings.stream.name)
-            .header("content-type", CONTENT_TYPE);
+            .expected_stream(&self.settings.stream.name);
         Ok((subject, message))
     }
 
@@ -202,7 +211,7 @@ impl Sink for NatsSink {
             self.connection = Some(Connection::open(&self.name, &self.settings).await?);
         }
         let Some(connection) = &self.connection else { return Ok(()) };
-        let checked = connection.check_stream(&self.settings.stream, &self.subject.subjects()).await;
+        let checked = connection.check_stream(&self.settings.stream, &self.subjects).await;
         checked.map_err(|(fault, cause)| fault.of_sink(&self.name, cause))?;
         self.is_stream_doubtful = false;
         Ok(())

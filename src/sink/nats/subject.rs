@@ -61,15 +61,21 @@ pub(super) fn subjects_of_template(template: &TextTemplate) -> Result<String, &'
     Ok(wildcard(pieces()))
 }
 
-/// The subject that a rule gave to an event.
+/// The subjects that addresses like this one give, as a subject with a wildcard.
+///
+/// # Errors
+/// A sentence that says what of the text is not fit for a subject.
+pub(super) fn subjects_of_address(address: &Address) -> Result<String, &'static str> {
+    check(address_pieces(address))?;
+    Ok(wildcard(address_pieces(address)))
+}
+
+/// The subject that a rule or a relay gave to an event.
 ///
 /// # Errors
 /// A sentence that says what of the rule's text is not fit for a subject.
 pub(super) fn subject_of_address(address: &Address) -> Result<String, &'static str> {
-    check(address.parts.iter().map(|part| match part {
-        AddressPart::Text(text) => Some(text.as_str()),
-        AddressPart::Value(_) => None,
-    }))?;
+    check(address_pieces(address))?;
     let mut subject = String::with_capacity(64);
     for part in &address.parts {
         match part {
@@ -85,6 +91,13 @@ fn pieces(pattern: &Pattern) -> impl Iterator<Item = Option<&str>> {
     pattern.parts().iter().map(|part| match part {
         Part::Text(text) => Some(text.as_str()),
         Part::Field(_) => None,
+    })
+}
+
+fn address_pieces(address: &Address) -> impl Iterator<Item = Option<&str>> {
+    address.parts.iter().map(|part| match part {
+        AddressPart::Text(text) => Some(text.as_str()),
+        AddressPart::Value(_) => None,
     })
 }
 
@@ -166,6 +179,21 @@ fn push_value(subject: &mut String, value: &str, may_have_dots: bool) {
     }
 }
 
+/// The subjects without those that another one of them takes already: a stream refuses subjects that overlap.
+pub(super) fn without_overlaps(subjects: &[String]) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for subject in subjects {
+        let covers = |one: &str, other: &str| {
+            one == other || one.strip_suffix('>').is_some_and(|start| other.starts_with(start))
+        };
+        if !kept.iter().any(|one| covers(one, subject)) {
+            kept.retain(|one| !covers(subject, one));
+            kept.push(subject.clone());
+        }
+    }
+    kept
+}
+
 /// True if some subject is taken by both; each may hold wildcards.
 pub(super) fn have_common_subjects(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.split('.'), other.split('.'));
@@ -239,6 +267,30 @@ mod tests {
         for wrong in ["{$.key._id}", "shop..{$.key._id}", "shop.*.x", "a b.{$.key._id}", "$SYS.{$.key._id}"] {
             assert!(subjects(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_an_application_chooses_is_cleaned_as_what_a_rule_gives() {
+        let route = |value: &str| {
+            let parts = vec![AddressPart::Text("outbox.event.".to_owned()), AddressPart::Value(value.to_owned())];
+            Address { parts }
+        };
+        assert_eq!(subject_of_address(&route("Order")).as_deref(), Ok("outbox.event.Order"));
+        assert_eq!(subject_of_address(&route("a *.> b\r\n")).as_deref(), Ok("outbox.event.a______b__"));
+        assert_eq!(subject_of_address(&route("")).as_deref(), Ok("outbox.event._"));
+        assert_eq!(subjects_of_address(&route("")).as_deref(), Ok("outbox.event.>"));
+        let whole = Address { parts: vec![AddressPart::Value("anything".to_owned())] };
+        assert!(subjects_of_address(&whole).is_err() && subject_of_address(&whole).is_err());
+    }
+
+    #[test]
+    fn a_stream_is_never_created_with_subjects_that_overlap() {
+        let kept = |subjects: &[&str]| {
+            let subjects: Vec<String> = subjects.iter().map(|one| (*one).to_owned()).collect();
+            without_overlaps(&subjects).join(" ")
+        };
+        assert_eq!(kept(&["events.>", "outbox.event.>", "events.>"]), "events.> outbox.event.>");
+        assert_eq!(kept(&["events.orders.>", "events.>", "events.x", "eventsx"]), "events.> eventsx");
     }
 
     #[test]
