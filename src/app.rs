@@ -225,7 +225,7 @@ impl App {
         let plan = config.plan(&rules);
         let mut source = ChangeStreamSource::new(client.clone(), &config.source, plan.clone(), metrics.clone());
         let deployment = source.deployment().await?;
-        let envelope = Envelope::new(&config.events, &config.name);
+        let envelope = Envelope::new(&config.events, &config.name).with_routes(config.routes());
         let mut lanes = Vec::new();
         for (name, settings) in &config.sinks {
             let sink = sink::build(name, settings, &envelope, &config.source.uri)?;

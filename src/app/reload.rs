@@ -133,7 +133,10 @@ impl Reloader {
                     tracing::error!(file, line, column, code, help, "{message}");
                 }
             }
-            RulesRefusal::Files(_) | RulesRefusal::Tests(_) | RulesRefusal::Ring { .. } => {}
+            RulesRefusal::Files(_)
+            | RulesRefusal::Tests(_)
+            | RulesRefusal::Ring { .. }
+            | RulesRefusal::Reserved { .. } => {}
         }
     }
 

@@ -7,6 +7,7 @@ mod coverage;
 mod decode;
 mod editor_schema;
 mod log;
+mod relay_checks;
 mod reload;
 mod rule_files;
 mod schema_check;
@@ -29,7 +30,7 @@ use crate::namespace::Namespace;
 use crate::parity::ParitySettings;
 use crate::pipeline::PipelineSettings;
 use crate::rules::{self, NamespacePattern, RuleSet};
-use crate::sink::{DeadLetterSettings, EnvelopeSettings, MongodbSettings, SinkSettings};
+use crate::sink::{DeadLetterSettings, EnvelopeSettings, MongodbSettings, Route, SinkSettings};
 use crate::source::{Plan, Scope, SourceSettings};
 use crate::yaml::{Diagnostics, SourceFile};
 use substitute::Surroundings;
@@ -231,6 +232,12 @@ impl Config {
     /// The first setting that can not be used; there is none in a configuration that was read without errors.
     pub fn relays(&self) -> Result<Relays, RelayError> {
         Relays::new(&self.explicit)
+    }
+
+    /// The topics or subjects that applications choose for their explicit events.
+    pub fn routes(&self) -> Vec<Route> {
+        let route = |relay: &RelaySettings| Some(Route { sinks: relay.sinks().to_vec(), address: relay.route()? });
+        self.explicit.iter().filter_map(route).collect()
     }
 
     /// The collections that this connector writes to in the deployment it watches.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Config, RuleFilesError, rule_files, semantics};
+use super::{Config, RuleFilesError, relay_checks, rule_files, semantics};
 use crate::namespace::Namespace;
 use crate::quantity::Period;
 use crate::rules::{self, RuleSet, examples};
@@ -50,6 +50,16 @@ pub enum RulesRefusal {
         /// The rule's id.
         rule: String,
         /// What it watches.
+        collection: Namespace,
+    },
+    /// A rule names what is for a relay alone.
+    #[error(
+        "the rule {rule:?} names {collection}, whose changes a relay takes: the rule would never see one\nhelp: take the collection out of the rule"
+    )]
+    Reserved {
+        /// The rule's id.
+        rule: String,
+        /// What it names.
         collection: Namespace,
     },
 }
@@ -95,6 +105,9 @@ impl Config {
         }
         if let Some((rule, collection)) = semantics::ring(self, &reading.rules) {
             return Err(RulesRefusal::Ring { rule, collection });
+        }
+        if let Some((rule, collection)) = relay_checks::reserved(self, &reading.rules) {
+            return Err(RulesRefusal::Reserved { rule, collection });
         }
         let failed: Vec<FailedTest> = examples::run(&reading)
             .into_iter()

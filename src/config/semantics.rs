@@ -28,8 +28,9 @@ pub(super) struct Semantics<'s, 'd> {
 pub(super) struct Written<'s> {
     pub(super) collection: Namespace,
     /// The keys that lead to it.
-    keys: Vec<&'s str>,
-    what: &'static str,
+    pub(super) keys: Vec<&'s str>,
+    /// What it is called in messages.
+    pub(super) what: &'static str,
 }
 
 impl Semantics<'_, '_> {
@@ -38,7 +39,7 @@ impl Semantics<'_, '_> {
         self.check_names();
         self.check_part(self.config.source.check());
         self.check_part(self.config.checkpoint.check().map(drop));
-        self.check_part(self.config.relays().map(drop));
+        self.check_relays();
         self.check_places();
     }
 
@@ -49,11 +50,11 @@ impl Semantics<'_, '_> {
                 .error(span, "C011", "there is no sink: events would go nowhere")
                 .help("add one, for example sinks: {out: {stdout: {}}}");
         }
-        if self.config.rules.is_empty() {
+        if self.config.rules.is_empty() && self.config.explicit.is_empty() {
             let span = self.span(&["rules"]);
             self.diagnostics
                 .error(span, "C012", "there are no rules: no change would become an event")
-                .help("name rule files or folders of them, for example rules: [rules]");
+                .help("name rule files or folders of them, for example rules: [rules]; only with \"explicit\" there may be none");
         }
         for name in self.config.sinks.keys() {
             if !is_name(name) {
@@ -73,7 +74,7 @@ impl Semantics<'_, '_> {
     }
 
     /// What a part finds in its own settings. Its text begins with the key it speaks of: `source.watch: ...`.
-    fn check_part(&mut self, checked: Result<(), impl std::error::Error>) {
+    pub(super) fn check_part(&mut self, checked: Result<(), impl std::error::Error>) {
         let Err(error) = checked else { return };
         let text = error.to_string();
         let (said, help) = text.split_once("\nhelp: ").map_or((text.as_str(), None), |(said, help)| (said, Some(help)));
@@ -155,19 +156,19 @@ impl Semantics<'_, '_> {
         }
     }
 
-    fn told(&self, keys: &[&str], text: &str) -> String {
+    pub(super) fn told(&self, keys: &[&str], text: &str) -> String {
         match find(self.root, keys) {
             Some(node) if self.filled.holds_any(node) => "what is filled in".to_owned(),
             Some(_) | None => format!("{text:?}"),
         }
     }
 
-    fn span(&self, keys: &[&str]) -> Span {
+    pub(super) fn span(&self, keys: &[&str]) -> Span {
         let deepest = (0..=keys.len()).rev().find_map(|length| find(self.root, &keys[..length]));
         deepest.map_or(self.root.span, |node| node.span)
     }
 
-    fn key_span(&self, keys: &[&str]) -> Span {
+    pub(super) fn key_span(&self, keys: &[&str]) -> Span {
         let (last, above) = keys.split_last().unwrap_or((&"", &[]));
         let entry = find(self.root, above).and_then(|node| node.entry(last));
         entry.map_or_else(|| self.span(keys), |entry| entry.key_span)
@@ -219,19 +220,19 @@ pub(super) fn check_named_sinks(
 pub(super) fn written(config: &Config) -> Vec<Written<'_>> {
     let mut all = Vec::new();
     if let Some(CheckpointPlace::Mongodb(settings)) = config.checkpoint.place()
-        && settings.uri.is_none()
+        && settings.uri.as_ref().is_none_or(|uri| *uri == config.source.uri)
     {
         let keys = vec!["checkpoint", "mongodb", "collection"];
         all.push(Written { collection: settings.collection, keys, what: "the checkpoint's collection" });
     }
     for (name, sink) in &config.sinks {
-        if let Some(written) = sink.written_collection().filter(|written| written.in_source) {
+        if let Some(written) = sink.written_collection(&config.source.uri).filter(|written| written.in_source) {
             let keys = vec!["sinks", name, "mongodb", "collection"];
             all.push(Written { collection: written.collection.clone(), keys, what: "the sink's collection" });
         }
     }
     let dead_letters = config.dead_letters();
-    if let Some(written) = dead_letters.written_collection().filter(|written| written.in_source) {
+    if let Some(written) = dead_letters.written_collection(&config.source.uri).filter(|written| written.in_source) {
         let keys = vec!["dead_letters", "mongodb", "collection"];
         all.push(Written { collection: written.collection.clone(), keys, what: "the dead letters' collection" });
     }

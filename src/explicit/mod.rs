@@ -126,14 +126,14 @@ impl Relays {
     /// # Errors
     /// The first setting that can not be used.
     pub fn new(settings: &[RelaySettings]) -> Result<Self, RelayError> {
-        let relay = |(number, settings): (usize, &RelaySettings)| {
-            Ok(match settings {
-                RelaySettings::Outbox(settings) => Relay::Outbox(Outbox::new(number, settings)?),
-                RelaySettings::EmbeddedOutbox(settings) => Relay::Embedded(EmbeddedOutbox::new(number, settings)?),
-                RelaySettings::EventStore(settings) => Relay::EventStore(EventStore::new(number, settings)?),
-            })
-        };
-        Ok(Self { relays: settings.iter().enumerate().map(relay).collect::<Result<_, RelayError>>()? })
+        let relays = settings.iter().enumerate().map(|(number, settings)| Relay::new(number, settings));
+        Ok(Self { relays: relays.collect::<Result<_, RelayError>>()? })
+    }
+
+    /// Of every relay whose settings can not be used, why.
+    pub fn faults(settings: &[RelaySettings]) -> Vec<RelayError> {
+        let relays = settings.iter().enumerate().map(|(number, settings)| Relay::new(number, settings));
+        relays.filter_map(Result::err).collect()
     }
 
     /// True if there is none.
@@ -198,6 +198,14 @@ impl Relays {
 }
 
 impl Relay {
+    fn new(number: usize, settings: &RelaySettings) -> Result<Self, RelayError> {
+        Ok(match settings {
+            RelaySettings::Outbox(settings) => Self::Outbox(Outbox::new(number, settings)?),
+            RelaySettings::EmbeddedOutbox(settings) => Self::Embedded(EmbeddedOutbox::new(number, settings)?),
+            RelaySettings::EventStore(settings) => Self::EventStore(EventStore::new(number, settings)?),
+        })
+    }
+
     fn collection(&self) -> &Namespace {
         match self {
             Self::Outbox(outbox) => outbox.collection(),

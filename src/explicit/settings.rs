@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::outbox::OutboxSettings;
+use super::outbox::{Layout, OutboxSettings};
+use crate::event::{Address, AddressPart};
 use crate::namespace::Namespace;
 use crate::quantity::Period;
 
@@ -28,6 +29,54 @@ impl RelaySettings {
             Self::EventStore(settings) => &settings.collection,
         }
     }
+
+    /// The word of the configuration for this kind of relay.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Outbox(_) => "outbox",
+            Self::EmbeddedOutbox(_) => "embedded_outbox",
+            Self::EventStore(_) => "event_store",
+        }
+    }
+
+    /// True if the changes of the collection are for the relay alone, so that no rule sees them.
+    pub fn is_alone(&self) -> bool {
+        match self {
+            Self::Outbox(_) | Self::EventStore(_) => true,
+            Self::EmbeddedOutbox(_) => false,
+        }
+    }
+
+    /// The names of the sinks that get the events; all of them where empty.
+    pub fn sinks(&self) -> &[String] {
+        match self {
+            Self::Outbox(settings) => &settings.to,
+            Self::EmbeddedOutbox(_) | Self::EventStore(_) => &[],
+        }
+    }
+
+    /// What the topics or subjects have in common that the events get, with a value for what differs; absent where each sink's own
+    /// settings give them.
+    pub fn route(&self) -> Option<Address> {
+        match self {
+            Self::Outbox(settings) => match (settings.layout, &settings.custom) {
+                (Layout::Debezium, _) => {
+                    let replacement = settings.debezium.clone().unwrap_or_default().route.replacement;
+                    Some(begins_like(&replacement, &['$', '\\']))
+                }
+                (Layout::Custom, custom) => Some(begins_like(custom.as_ref()?.route.as_deref()?, &['{'])),
+            },
+            Self::EmbeddedOutbox(_) | Self::EventStore(_) => None,
+        }
+    }
+}
+
+/// An address that begins with the text before the first of the characters that something is filled in for.
+fn begins_like(text: &str, places: &[char]) -> Address {
+    let (start, is_whole) = text.find(places).map_or((text, true), |place| (&text[..place], false));
+    let start = (!start.is_empty()).then(|| AddressPart::Text(start.to_owned()));
+    let rest = (!is_whole).then(|| AddressPart::Value(String::new()));
+    Address { parts: start.into_iter().chain(rest).collect() }
 }
 
 /// What happens to what has been relayed.
@@ -78,4 +127,28 @@ pub struct RelayError {
     pub reason: String,
     /// The way out.
     pub help: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_route_is_the_plain_text_at_the_beginning_and_then_anything() {
+        let route = |settings: &str| {
+            let settings: RelaySettings = serde_json::from_str(settings).expect("settings");
+            settings.route().map(|route| (route.to_string(), route.parts.len()))
+        };
+        let debezium = r#"{"outbox": {"collection": "shop.outbox", "layout": "debezium"}}"#;
+        assert_eq!(route(debezium), Some(("outbox.event.".to_owned(), 2)));
+        let custom = |route: &str| {
+            format!(
+                r#"{{"outbox": {{"collection": "shop.outbox", "layout": "custom",
+                    "custom": {{"type": "$.t", "key": "$.k", "data": "$.d"{route}}}}}}}"#
+            )
+        };
+        assert_eq!(route(&custom("")), None);
+        assert_eq!(route(&custom(r#", "route": "orders.{$.region}.x""#)), Some(("orders.".to_owned(), 2)));
+        assert_eq!(route(&custom(r#", "route": "orders""#)), Some(("orders".to_owned(), 1)));
+    }
 }

@@ -9,8 +9,10 @@ use super::file::FileSettings;
 use super::mongodb::MongodbSettings;
 use super::nats::NatsSettings;
 use super::stdout::StdoutSettings;
+use crate::event::Address;
 use crate::namespace::Namespace;
 use crate::rules::TextTemplate;
+use crate::secret::Secret;
 
 /// Where events go: one kind of sink and its settings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -55,7 +57,7 @@ pub enum JsonFormat {
 pub struct WrittenCollection<'a> {
     /// The collection.
     pub collection: &'a Namespace,
-    /// True if no connection string of its own is set, so that it lies beside what is watched.
+    /// True if it is written with the connection string of the source, so that it lies beside what is watched.
     pub in_source: bool,
 }
 
@@ -84,10 +86,21 @@ impl SinkSettings {
         }
     }
 
-    /// The collection that the sink writes to, if it is one of MongoDB. No rule may watch it: its events would make events.
-    pub fn written_collection(&self) -> Option<WrittenCollection<'_>> {
+    /// Checks that topics or subjects like this one, which applications choose, can be used.
+    ///
+    /// # Errors
+    /// What is wrong, and the way out.
+    pub fn check_route(&self, route: &Address) -> Result<(), (String, String)> {
         match self {
-            Self::Mongodb(settings) => Some(settings.written_collection()),
+            Self::Nats(settings) => settings.check_route(route),
+            Self::Stdout(_) | Self::File(_) | Self::Mongodb(_) => Ok(()),
+        }
+    }
+
+    /// The collection that the sink writes to, if it is one of MongoDB. No rule may watch it: its events would make events.
+    pub fn written_collection(&self, source_uri: &Secret) -> Option<WrittenCollection<'_>> {
+        match self {
+            Self::Mongodb(settings) => Some(settings.written_collection(source_uri)),
             Self::Stdout(_) | Self::File(_) | Self::Nats(_) => None,
         }
     }
@@ -95,9 +108,9 @@ impl SinkSettings {
 
 impl DeadLetterSettings {
     /// The collection that dead letters are written to, if it is one of MongoDB. No rule may watch it.
-    pub fn written_collection(&self) -> Option<WrittenCollection<'_>> {
+    pub fn written_collection(&self, source_uri: &Secret) -> Option<WrittenCollection<'_>> {
         match self {
-            Self::Mongodb(settings) => Some(settings.written_collection()),
+            Self::Mongodb(settings) => Some(settings.written_collection(source_uri)),
             Self::File(_) => None,
         }
     }

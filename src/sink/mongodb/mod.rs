@@ -40,8 +40,9 @@ pub struct MongodbSettings {
 }
 
 impl MongodbSettings {
-    pub(super) fn written_collection(&self) -> WrittenCollection<'_> {
-        WrittenCollection { collection: &self.collection, in_source: self.uri.is_none() }
+    pub(super) fn written_collection(&self, source_uri: &Secret) -> WrittenCollection<'_> {
+        let in_source = self.uri.as_ref().is_none_or(|uri| uri == source_uri);
+        WrittenCollection { collection: &self.collection, in_source }
     }
 }
 

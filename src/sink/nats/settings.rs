@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::super::pattern::Pattern;
 use super::super::settings::JsonFormat;
-use super::subject::{SubjectPattern, have_common_subjects, subjects_of_template};
+use super::subject::{SubjectPattern, have_common_subjects, subjects_of_address, subjects_of_template};
+use crate::event::Address;
 use crate::quantity::{ByteCount, Period};
 use crate::rules::TextTemplate;
 use crate::secret::Secret;
@@ -84,15 +85,42 @@ impl NatsSettings {
         let subjects = subjects_of_template(template).map_err(|reason| {
             (format!("this is no subject: {reason}"), "write it like \"shop.{$.key._id}\"".to_owned())
         })?;
-        let StreamSettings { name, subjects: taken, .. } = &self.stream;
+        let help = |subjects: &str| {
+            format!("add {subjects:?} to its `stream.subjects` in the configuration, or begin like those")
+        };
+        let StreamSettings { subjects: taken, .. } = &self.stream;
         let own = SubjectPattern::new(&self.subject).map(|pattern| vec![pattern.subjects()]).unwrap_or_default();
         let taken = if taken.is_empty() { &own } else { taken };
-        if taken.iter().any(|taken| have_common_subjects(taken, &subjects)) {
+        self.check_taken(&subjects, taken).map_err(|reason| (reason, help(&subjects)))
+    }
+
+    /// Checks subjects that applications choose.
+    ///
+    /// # Errors
+    /// What is wrong, and the way out.
+    pub(in crate::sink) fn check_route(&self, route: &Address) -> Result<(), (String, String)> {
+        let subjects = subjects_of_address(route).map_err(|reason| {
+            let help = "let the route begin with plain text and a dot, like \"outbox.event.\"";
+            (format!("the route gives no subject: {reason}"), help.to_owned())
+        })?;
+        let taken = &self.stream.subjects;
+        if taken.is_empty() {
+            // Then it is created with them; one that is there already is asked when the sink is opened.
             return Ok(());
         }
-        let reason =
-            format!("the stream {name} of this sink takes no subject like {subjects}: only {}", taken.join(", "));
-        Err((reason, format!("add {subjects:?} to its `stream.subjects` in the configuration, or begin like those")))
+        self.check_taken(&subjects, taken).map_err(|reason| {
+            (reason, format!("add {subjects:?} to its `stream.subjects`, name other sinks in the relay's `to`, or set another route"))
+        })
+    }
+
+    fn check_taken(&self, subjects: &str, taken: &[String]) -> Result<(), String> {
+        match taken.iter().any(|taken| have_common_subjects(taken, subjects)) {
+            true => Ok(()),
+            false => {
+                let (name, taken) = (&self.stream.name, taken.join(", "));
+                Err(format!("the stream {name} of this sink takes no subject like {subjects}: only {taken}"))
+            }
+        }
     }
 }
 
@@ -117,7 +145,7 @@ pub struct StreamSettings {
     /// Create it if it is not there; default: true. An existing stream is never changed, only checked.
     #[serde(default = "default_create")]
     pub create: bool,
-    /// The subjects it is created with; default: all that begin with the plain text of `subject`.
+    /// The subjects it is created with; default: all that begin with the plain text of `subject` or of a relay's route.
     #[serde(default)]
     pub subjects: Vec<String>,
     /// On how many servers it is kept; default: 1.
