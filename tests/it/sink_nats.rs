@@ -76,7 +76,7 @@ fn outbox_event(number: u32, aggregate_type: &str, form: MessageForm, stem: &str
         header("note", "two\r\nlines".into()),
     ];
     let id = "65a1f0c2d4b3a29180706050".to_owned();
-    let explicit = Explicit { id, headers, route: Some(route), payload: Payload::Document, form };
+    let explicit = Explicit { id, headers, route: Some(route.into()), payload: Payload::Document, form };
     Event {
         rule: "shop.outbox".into(),
         partition_key: "1042".into(),
