@@ -32,6 +32,7 @@ use crate::http::{HttpError, HttpServer};
 use crate::metrics::Metrics;
 use crate::mongo_client::{self, ConnectError, Privileges};
 use crate::namespace::Namespace;
+use crate::outbox::{MongodbOutboxes, OutboxError, Outboxes};
 use crate::pipeline::{CoverageLog, LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
 use crate::position::ClusterTime;
 use crate::rules::{ImageNeeds, RuleSet};
@@ -245,13 +246,15 @@ impl App {
         let store = checkpoint::build(&config.checkpoint, &config.name, &client).await?;
         tell(&config, &deployment, &lanes);
         see_to_images(&config, &rules, &mut source).await?;
+        let outboxes = MongodbOutboxes::new(&client, &config.explicit);
+        let outboxes = outboxes.map(|outboxes| Arc::new(outboxes) as Arc<dyn Outboxes>);
         let pipeline = Pipeline {
             source: Box::new(source),
             start: config.source.start.start(),
             on_lost_position: config.source.on_lost_position,
             rules: RuleSlot::new(rules, Some(plan)),
             relays: config.relays()?,
-            outboxes: None,
+            outboxes,
             lanes,
             dead_letters: Arc::from(dead_letters),
             store,
@@ -313,7 +316,21 @@ pub async fn probe(config: &Config) -> Result<Probed, AppError> {
             config.written().iter().filter(|one| !privileges.may_write(one)).map(|one| unwritable(one, &privileges)),
         );
     }
+    if is_readable && let Some(outboxes) = MongodbOutboxes::new(&client, &config.explicit) {
+        findings.extend(outboxes.problems().await.iter().map(unkept));
+    }
     Ok(Probed { findings, images })
+}
+
+/// What is wrong with an outbox, as a finding.
+fn unkept(error: &OutboxError) -> Finding {
+    let (text, help) = match error {
+        OutboxError::Refused { collection, reason, help, .. } => {
+            (format!("the outbox {collection} can not be used: {reason}"), Some(help.clone()))
+        }
+        OutboxError::Unavailable { .. } | OutboxError::Late { .. } => (error.to_string(), None),
+    };
+    Finding { grade: Grade::Problem, text, help, collection: None }
 }
 
 fn unwritable(collection: &Namespace, privileges: &Privileges) -> Finding {

@@ -43,7 +43,12 @@ impl Privileges {
 
     /// True if the user may read, insert and update documents of the collection.
     pub fn may_write(&self, collection: &Namespace) -> bool {
-        WRITING.iter().all(|action| self.granted.iter().any(|one| grants(one, action, collection)))
+        WRITING.iter().all(|action| self.may(action, collection))
+    }
+
+    /// True if the user may do one thing there, by the server's word for it, such as `remove`.
+    pub fn may(&self, action: &str, collection: &Namespace) -> bool {
+        self.granted.iter().any(|one| grants(one, action, collection))
     }
 }
 

@@ -1,8 +1,18 @@
 //! What of the application's own is read and written for explicit events: documents of outboxes that may not have been relayed
 //! are read at the start, and what has been relayed is cleaned up once its events have settled.
 
+mod fault;
+mod mongodb;
+mod place;
+mod preparation;
+mod scan;
+
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bson::RawDocumentBuf;
+
+pub use self::mongodb::MongodbOutboxes;
 
 use crate::explicit::Done;
 use crate::failure::Disposition;
@@ -56,6 +66,12 @@ pub enum OutboxError {
         #[source]
         source: DatabaseError,
     },
+    /// The database does not answer.
+    #[error("MongoDB did not clean up within {}", humantime::format_duration(*.after))]
+    Late {
+        /// How long was waited.
+        after: Duration,
+    },
     /// The database refuses.
     #[error("the outbox {collection} can not be used: {reason}\nhelp: {help}")]
     Refused {
@@ -75,7 +91,7 @@ impl OutboxError {
     /// What is to be done about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Unavailable { .. } => Disposition::Retry,
+            Self::Unavailable { .. } | Self::Late { .. } => Disposition::Retry,
             Self::Refused { .. } => Disposition::Stop,
         }
     }

@@ -19,7 +19,7 @@ use super::stop::StopSignal;
 use crate::explicit::{Done, Noted};
 use crate::failure::Disposition;
 use crate::metrics::Metrics;
-use crate::outbox::Outboxes;
+use crate::outbox::{OutboxError, Outboxes};
 
 /// The part's name in the status.
 pub(super) const PART: &str = "clean-up";
@@ -81,6 +81,8 @@ pub(super) struct Cleaner {
     pub(super) queue: HangUpOnDrop<Portion>,
     pub(super) progress: Arc<Progress>,
     pub(super) lease: Arc<Lease>,
+    /// How long one clean-up may take.
+    pub(super) timeout: Duration,
     pub(super) retry: RetrySettings,
     pub(super) metrics: Arc<Metrics>,
     pub(super) status: Arc<Status>,
@@ -150,7 +152,9 @@ impl Cleaner {
                 tracing::warn!("the lease of the checkpoint has run out; the clean-up waits until it is renewed");
                 self.lease.held().await;
             }
-            let Err(error) = self.outboxes.clean_up(&done).await else { break };
+            let cleaned_up = tokio::time::timeout(self.timeout, self.outboxes.clean_up(&done)).await;
+            let late = |_| Err(OutboxError::Late { after: self.timeout });
+            let Err(error) = cleaned_up.unwrap_or_else(late) else { break };
             self.metrics.outboxes.failures.inc();
             match error.disposition() {
                 Disposition::Retry => {}

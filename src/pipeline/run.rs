@@ -195,6 +195,7 @@ impl Run {
             queue: HangUpOnDrop(queue.clone()),
             progress: self.progress.clone(),
             lease: self.lease.clone(),
+            timeout: self.settings.delivery_timeout.0,
             retry: self.settings.retry.clone(),
             metrics: self.metrics.clone(),
             status: self.status.clone(),
