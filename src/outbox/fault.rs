@@ -15,8 +15,7 @@ pub(super) fn fault(place: &Place, error: DatabaseError) -> OutboxError {
         help,
         source: Some(error.clone()),
     };
-    let unavailable =
-        || OutboxError::Unavailable { collection: place.collection.to_string(), source: error.clone() };
+    let unavailable = || OutboxError::Unavailable { collection: place.collection.to_string(), source: error.clone() };
     match error.class() {
         ErrorClass::Unreachable | ErrorClass::Interrupted => unavailable(),
         ErrorClass::Authentication => refused(

@@ -65,9 +65,8 @@ async fn index(client: &Client, place: &Place) -> Result<bool, OutboxError> {
 
 /// After how many seconds an index on the field alone deletes; `Some(None)` if there is one that does not.
 fn expiry(indexes: &[Document], field: &str) -> Option<Option<i64>> {
-    let is_on_field = |index: &&Document| {
-        index.get_document("key").is_ok_and(|key| key.len() == 1 && key.contains_key(field))
-    };
+    let is_on_field =
+        |index: &&Document| index.get_document("key").is_ok_and(|key| key.len() == 1 && key.contains_key(field));
     let found: Vec<_> = indexes.iter().filter(is_on_field).collect();
     let expiries = found.iter().map(|index| index.get("expireAfterSeconds").and_then(seconds));
     expiries.max()

@@ -104,7 +104,7 @@ impl MongodbScan {
 
     /// Leaves out what has been cleaned up since.
     async fn without_relayed(
-        &self,
+        &mut self,
         place: &Place,
         mut documents: Vec<RawDocumentBuf>,
     ) -> Result<Vec<RawDocumentBuf>, DatabaseError> {
@@ -128,10 +128,9 @@ impl MongodbScan {
         let is_of_snapshots = match error.class() {
             ErrorClass::Refused => true,
             ErrorClass::Interrupted => error.code() == Some(SNAPSHOT_UNAVAILABLE),
-            ErrorClass::Unreachable
-            | ErrorClass::Authentication
-            | ErrorClass::Unauthorized
-            | ErrorClass::Client => false,
+            ErrorClass::Unreachable | ErrorClass::Authentication | ErrorClass::Unauthorized | ErrorClass::Client => {
+                false
+            }
         };
         is_of_snapshots && self.views.len() > 1
     }
@@ -196,8 +195,7 @@ mod tests {
 
     #[test]
     fn with_a_checkpoint_its_time_is_tried_first_and_what_is_there_now_last() {
-        let (then, now) =
-            (ClusterTime { seconds: 1, increment: 1 }, ClusterTime { seconds: 9, increment: 1 });
+        let (then, now) = (ClusterTime { seconds: 1, increment: 1 }, ClusterTime { seconds: 9, increment: 1 });
         let ladder = |occasion, now| Vec::from(View::ladder(occasion, now));
         let current = [View::Snapshot(now), View::Current(Some(now))];
         assert_eq!(ladder(Occasion::LostPosition, Some(now)), current);

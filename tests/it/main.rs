@@ -11,6 +11,7 @@ mod http;
 mod images;
 mod jsonpath_compliance;
 mod library;
+mod outbox;
 mod pipeline;
 mod pipeline_mongodb;
 mod pipeline_rules;
