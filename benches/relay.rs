@@ -71,7 +71,7 @@ async fn measure() -> Result<(), Failure> {
 }
 
 const DEBEZIUM: &str = "explicit: [{outbox: {collection: outbox.outbox, layout: debezium}}]";
-const CUSTOM: &str = "explicit: [{outbox: {collection: outbox.outbox, layout: custom, fields: {type: $.type, key: $.aggregateid, data: $.payload}}}]";
+const CUSTOM: &str = "explicit: [{outbox: {collection: outbox.outbox, layout: custom, custom: {type: $.type, key: $.aggregateid, data: $.payload}}}]";
 const OF_ORDERS: &str = "explicit: [{outbox: {collection: orders.outbox, layout: debezium}}]";
 
 fn table<const COUNT: usize>(header: [&str; COUNT]) -> Table {
