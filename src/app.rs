@@ -16,6 +16,7 @@
 mod history;
 mod image_plan;
 mod recording;
+mod relaying;
 mod reload;
 
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ use crate::source::{self, ChangeStreamSource, Finding, Grade, ImageSetting, Sour
 pub use history::{From, History, HistoryProgress, Images};
 pub use image_plan::CollectionPlan;
 pub use recording::{Recorded, Recording, record};
+pub use relaying::{RelayAccount, Relaying};
 pub use reload::ReloadRequest;
 use reload::Reloader;
 

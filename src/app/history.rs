@@ -49,14 +49,17 @@ pub enum Images {
     Needed(ImageNeeds),
     /// The same, and the others are looked up, as a run does.
     NeededAndLookedUp(Arc<RuleSet>),
+    /// The same, and those before every change as well: they show what a field was.
+    BeforeNeededAndLookedUp(Arc<RuleSet>),
 }
 
 impl Images {
-    pub(super) fn needs(&self) -> ImageNeeds {
+    fn needs(&self) -> ImageNeeds {
         match self {
             Self::All => ImageNeeds { before: true, after: true },
             Self::Needed(needs) => *needs,
             Self::NeededAndLookedUp(rules) => rules.image_needs_of_all(),
+            Self::BeforeNeededAndLookedUp(rules) => ImageNeeds { before: true, ..rules.image_needs_of_all() },
         }
     }
 }
@@ -65,6 +68,8 @@ impl Images {
 pub struct History {
     source: Box<dyn Source>,
     start: Start,
+    /// What the source was asked for.
+    needs: ImageNeeds,
     looked_up_for: Option<Arc<RuleSet>>,
     end: End,
     progress: HistoryProgress,
@@ -106,7 +111,9 @@ impl History {
         let (total, done) = source.progress();
         let progress = HistoryProgress { done, total: Some(total) };
         let source = Box::new(source);
-        Ok((Self { source, start: Start::Beginning, looked_up_for: None, end: End::Empty, progress }, header))
+        let needs = ImageNeeds { before: header.has_before, after: header.has_after };
+        let start = Start::Beginning;
+        Ok((Self { source, start, needs, looked_up_for: None, end: End::Empty, progress }, header))
     }
 
     /// What has happened in the database to what the configuration watches, up to now. With [`From::Now`], what will happen.
@@ -117,8 +124,9 @@ impl History {
         let client = mongo_client::connect(&config.source.uri).await?;
         let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
         // Nothing is left out: who looks at the past wants to see what the rules do not.
-        let mut source =
-            ChangeStreamSource::new(client, &config.source, Plan::new(config.scope(), images.needs()), metrics);
+        // Settings of relays that can not be used have been refused when the configuration was read.
+        let needs = images.needs().or(config.relays().unwrap_or_default().image_needs_of_all());
+        let mut source = ChangeStreamSource::new(client, &config.source, Plan::new(config.scope(), needs), metrics);
         let now = source.operation_time().await?.unwrap_or_default();
         let start = match from {
             From::Now => Start::Now,
@@ -135,17 +143,24 @@ impl History {
         };
         let end = if start == Start::Now { End::Never } else { End::At(now) };
         let looked_up_for = match images {
-            Images::NeededAndLookedUp(rules) if rules.image_needs_of_all().after => Some(rules.clone()),
-            Images::NeededAndLookedUp(_) | Images::All | Images::Needed(_) => None,
+            Images::NeededAndLookedUp(rules) | Images::BeforeNeededAndLookedUp(rules) => {
+                Some(rules.clone()).filter(|rules| rules.image_needs_of_all().after)
+            }
+            Images::All | Images::Needed(_) => None,
         };
         let progress = HistoryProgress { done: Arc::default(), total };
-        Ok(Self { source: Box::new(source), start, looked_up_for, end, progress })
+        Ok(Self { source: Box::new(source), start, needs, looked_up_for, end, progress })
     }
 
     /// Goes on with what happens from now on, when everything up to now has been read.
     #[must_use]
     pub fn without_end(self) -> Self {
         Self { end: End::Never, progress: HistoryProgress { total: None, ..self.progress }, ..self }
+    }
+
+    /// Which documents the source was asked for.
+    pub(super) fn needs(&self) -> ImageNeeds {
+        self.needs
     }
 
     /// True if documents are looked up.

@@ -61,7 +61,7 @@ pub async fn record(
     if recording.period.is_some() {
         history = history.without_end();
     }
-    let header = header(config, &mut history, &images).await?;
+    let header = header(config, &mut history).await?;
     let mut writer = TapeWriter::create(&recording.path, &header).map_err(SourceError::Tape)?;
     let mut watched = Watched::new(config.watched());
     let deadline = recording.period.map(|period| Instant::now() + period);
@@ -110,9 +110,9 @@ fn write(writer: &mut TapeWriter<File>, batch: &Batch, most: u64, watched: &mut 
     if batch.is_empty() { writer.flush() } else { Ok(()) }
 }
 
-async fn header(config: &Config, history: &mut History, images: &Images) -> Result<TapeHeader, AppError> {
+async fn header(config: &Config, history: &mut History) -> Result<TapeHeader, AppError> {
     let (deployment, scope) = history.identity().await?;
-    let needs = images.needs();
+    let needs = history.needs();
     Ok(TapeHeader {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         name: config.name.clone(),

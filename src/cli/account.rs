@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bson::{Bson, RawBsonRef, RawDocumentBuf};
+use changeling::app::{RelayAccount, Relaying};
 use changeling::event::Event;
 use changeling::position::ClusterTime;
 use changeling::rules::described;
@@ -112,11 +113,28 @@ pub struct AccountReport {
     dead_letters: u64,
     rules: Vec<RuleReport>,
     never_fired: Vec<String>,
+    /// Changes of outboxes that made no event although somebody may have meant one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<RelayReport>,
+    /// Events of streams that did not come in the order of their versions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    out_of_order: Vec<RelayReport>,
+}
+
+/// Something that a relay found.
+#[derive(Debug, Serialize)]
+struct RelayReport {
+    relay: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'static str>,
+    count: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct RuleReport {
+    /// The rule, or the relay.
     rule: String,
+    origin: &'static str,
     events: u64,
     undecided: BTreeMap<&'static str, u64>,
     dead_letters: u64,
@@ -183,9 +201,11 @@ fn json(document: &RawDocumentBuf) -> Value {
 
 impl AccountReport {
     /// What the account says.
-    pub fn new(account: &Account, with_values: bool) -> Self {
+    pub fn new(account: &Account, relaying: &Relaying, with_values: bool) -> Self {
+        let RelayAccount { ignored, faults } = relaying.account();
         let rules = account.rules.iter().map(|rule| RuleReport {
             rule: rule.rule.to_string(),
+            origin: if rule.is_explicit { "explicit" } else { "inferred" },
             events: rule.events_count,
             undecided: rule.undecided.iter().map(|(reason, count)| (reason.as_str(), *count)).collect(),
             dead_letters: rule.failures.count,
@@ -201,6 +221,14 @@ impl AccountReport {
             dead_letters: account.failed_count() + account.undecodable_count,
             rules: rules.collect(),
             never_fired: account.never_fired().map(|rule| rule.rule.to_string()).collect(),
+            ignored: ignored
+                .iter()
+                .map(|((relay, what), count)| RelayReport { relay: relay.clone(), what: Some(what), count: *count })
+                .collect(),
+            out_of_order: faults
+                .iter()
+                .map(|(relay, count)| RelayReport { relay: relay.clone(), what: None, count: *count })
+                .collect(),
         }
     }
 }
@@ -225,7 +253,8 @@ pub fn print(output: &mut impl Write, account: &Account, with_values: bool) -> i
     }
     for rule in account.rules.iter().filter(is_told) {
         let counts = [rule.events_count, rule.undecided_count(), rule.failures.count].map(grouped);
-        writeln!(output, "{:width$}  {:>12}  {:>10}  {:>12}", rule.rule, counts[0], counts[1], counts[2])?;
+        let origin = if rule.is_explicit { "  explicit" } else { "" };
+        writeln!(output, "{:width$}  {:>12}  {:>10}  {:>12}{origin}", rule.rule, counts[0], counts[1], counts[2])?;
         for (reason, count) in &rule.undecided {
             writeln!(output, "{:width$}    {} undecided: {}", "", grouped(*count), reason.explanation())?;
         }
@@ -245,6 +274,19 @@ pub fn print(output: &mut impl Write, account: &Account, with_values: bool) -> i
             write!(output, "  ")?;
             Sample::new(event, with_values).print(output, event, with_values)?;
         }
+    }
+    Ok(())
+}
+
+/// What relays found beside events.
+pub fn print_relays(output: &mut impl Write, account: &RelayAccount) -> io::Result<()> {
+    for ((relay, what), count) in &account.ignored {
+        let told = format!("{} changes of {relay} made no event: {what}", grouped(*count));
+        writeln!(output, "{}", told.yellow())?;
+    }
+    for (relay, count) in &account.faults {
+        let told = format!("{} events of {relay} did not come in the order of their versions", grouped(*count));
+        writeln!(output, "{}", told.yellow())?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use changeling::app::Images;
+use changeling::app::{Images, Relaying};
 use changeling::config;
 use changeling::rules::coverage::{Coverage as Covered, Proposals, ShapeCount, rule_file};
 use changeling::rules::replay::{Account, Fate, Replay};
@@ -78,6 +78,7 @@ impl Coverage {
             .map_err(|error| Failure::Unusable(Box::new(error)))?;
         let rules = self.history.read_rules()?.rules;
         let mut played = Replay::new(RuleSet::compile(rules.clone()), 0);
+        let mut relaying = Relaying::new(self.history.read_relays()?);
         let mut covered = Covered::new(!self.hide_values);
         let begun = Instant::now();
         let Ended { origin, result, is_whole } = history::block_on(async |stop| {
@@ -87,13 +88,13 @@ impl Coverage {
                     Fate::Fired => {}
                     Fate::Undecided | Fate::Unmatched => covered.add(change, fate == Fate::Undecided),
                 };
-                played.apply(batch, see, |_| {});
+                played.apply(batch, &mut relaying, see, |_| {});
                 bar.show(|| told(played.account()));
                 Ok(())
             })
             .await)
         })?;
-        played.finish(|_| {});
+        played.finish(&mut relaying, |_| {});
         let account = played.account();
         let read = ReadSummary::new(&origin, account, begun.elapsed(), is_whole);
         let mut proposals = Proposals::beside(account.rules.iter().map(|rule| &*rule.rule));

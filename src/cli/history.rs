@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use changeling::app::{self, AppError, History, Images};
-use changeling::config::{self, Config, ConfigError};
+use changeling::config::{self, Config, ConfigError, ExplicitPart};
+use changeling::explicit::Relays;
 use changeling::pipeline::StopSignal;
 use changeling::quantity::Period;
 use changeling::rules::{self, Reading, RuleSet};
@@ -103,6 +104,21 @@ impl HistoryArguments {
             read_rule_files(&self.rules)?
         };
         usable_rules(reading)
+    }
+
+    /// The relays of explicit events, and how they are compared: those of the configuration, where there is one. What is wrong with
+    /// them is told here.
+    pub fn read_explicit(&self) -> Result<ExplicitPart, Failure> {
+        match config::read_explicit(&self.config.path) {
+            // A tape and rules of one's own are enough to look at rules.
+            Err(ConfigError::Unreadable { .. }) if self.tape.is_some() => Ok(ExplicitPart::default()),
+            read => read.map_err(unusable_config),
+        }
+    }
+
+    /// The relays alone, with nothing to remember yet.
+    pub fn read_relays(&self) -> Result<Relays, Failure> {
+        Relays::new(&self.read_explicit()?.explicit).map_err(|error| Failure::Unusable(Box::new(error)))
     }
 
     /// Opens what is to be read; `rules` decide which collections of the database are read, if the configuration does not.

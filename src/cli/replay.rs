@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use changeling::app::{AppError, Images};
+use changeling::app::{AppError, Images, Relaying};
 use changeling::change::Batch;
 use changeling::config;
 use changeling::pipeline::StopSignal;
@@ -20,7 +20,7 @@ use super::history::{self, HistoryArguments, Opened, Origin};
 use super::progress::{Bar, grouped};
 use super::{Failure, Verdict, findings, logging};
 
-/// Show what rules make of a tape, or of the recent history of the database
+/// Show what rules make of a tape, or of the recent history of the database, and what relays pass on
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Nothing is delivered, and the position of a running connector is not touched. Of documents only\n\
@@ -82,6 +82,7 @@ impl Replay {
         let set = RuleSet::compile(rules.clone());
         let wants_look_ups = set.image_needs_of_all().after;
         let mut played = Played::new(set, self.samples.unwrap_or(0));
+        let mut relaying = Relaying::new(self.history.read_relays()?);
         let begun = Instant::now();
         let Ended { origin, result, is_whole } = history::block_on(async |stop| {
             let opened = self.history.open(RuleSet::compile(rules), needed, stop).await?;
@@ -92,6 +93,7 @@ impl Replay {
                 let mut written = Ok::<(), SinkError>(());
                 played.apply(
                     batch,
+                    &mut relaying,
                     |_, _| {},
                     |event| {
                         if let Some(file) = &mut file
@@ -106,7 +108,7 @@ impl Replay {
             })
             .await;
             let mut written = Ok(());
-            played.finish(|event| {
+            played.finish(&mut relaying, |event| {
                 if let Some(file) = &mut file
                     && written.is_ok()
                 {
@@ -120,11 +122,13 @@ impl Replay {
         let account = played.account();
         let read = ReadSummary::new(&origin, account, begun.elapsed(), is_whole);
         if self.json {
-            findings::print_json(&Report { read, found: AccountReport::new(account, self.show_values) })?;
+            let found = AccountReport::new(account, &relaying, self.show_values);
+            findings::print_json(&Report { read, found })?;
         } else {
             let mut output = anstream::stdout().lock();
             read.print(&mut output)?;
             account::print(&mut output, account, self.show_values)?;
+            account::print_relays(&mut output, relaying.account())?;
             output.flush()?;
         }
         result.map_err(history::failure)?;
@@ -140,13 +144,15 @@ impl Replay {
         let both = RuleSet::compile([old.clone(), new.clone()].concat());
         let wants_look_ups = both.image_needs_of_all().after;
         let samples_max = self.samples.unwrap_or(DIFFERENCES_SHOWN);
+        // Explicit events are the same whatever the rules.
+        let relays = self.history.read_relays()?;
         let mut comparison = Comparison::new(RuleSet::compile(old), RuleSet::compile(new), samples_max);
         let begun = Instant::now();
         let Ended { origin, result, is_whole } = history::block_on(async |stop| {
             let opened = self.history.open(both, needed, stop).await?;
             self.print_origin(&opened.origin, wants_look_ups)?;
             Ok(read(opened, stop, |batch, bar| {
-                comparison.apply(batch);
+                comparison.apply(batch, |change| relays.owns(change.database, change.collection));
                 bar.show(|| told(comparison.accounts().1));
                 Ok(())
             })

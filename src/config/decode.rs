@@ -9,7 +9,8 @@ use super::schema_check::SchemaCheck;
 use super::semantics::{self, Semantics};
 use super::shape::Schemas;
 use super::substitute::{Filled, Surroundings, substitute};
-use super::{Config, rule_files};
+use super::{Config, ExplicitPart, rule_files};
+use crate::explicit::Relays;
 use crate::pipeline::PipelineSettings;
 use crate::rules::{self, RuleSet};
 use crate::sink::{EnvelopeSettings, SinkSettings};
@@ -54,18 +55,46 @@ pub(super) fn rules_only(
     surroundings: &Surroundings<'_>,
 ) -> Option<rules::Reading> {
     let before = diagnostics.error_count();
+    let (root, _) = part_only(&["rules"], &["rules"], diagnostics, surroundings)?;
+    let rules = read_rules(&root, surroundings, diagnostics);
+    (diagnostics.error_count() == before).then_some(rules)
+}
+
+/// Reads what the file says of explicit events and parity, and looks at nothing else in it.
+pub(super) fn explicit_only(
+    diagnostics: &mut FileDiagnostics<'_>,
+    surroundings: &Surroundings<'_>,
+) -> Option<ExplicitPart> {
+    let before = diagnostics.error_count();
+    let (root, filled) = part_only(&["explicit", "parity"], &[], diagnostics, surroundings)?;
+    if diagnostics.error_count() > before {
+        return None;
+    }
+    let part: ExplicitPart = decode(&root, &filled, diagnostics)?;
+    if let Err(error) = Relays::new(&part.explicit) {
+        semantics::tell_part(&root, &filled, &error, diagnostics);
+    }
+    (diagnostics.error_count() == before).then_some(part)
+}
+
+/// The file with nothing but these keys, checked against the schema.
+fn part_only(
+    keys: &[&str],
+    required: &[&str],
+    diagnostics: &mut FileDiagnostics<'_>,
+    surroundings: &Surroundings<'_>,
+) -> Option<(Node, Filled)> {
     let mut root = yaml::read(diagnostics)?;
     if let Value::Map(entries) = &mut root.value {
-        entries.retain(|entry| entry.key == "rules");
+        entries.retain(|entry| keys.contains(&entry.key.as_str()));
     }
     let mut filled = Filled::default();
     substitute(&mut root, surroundings, &mut filled, diagnostics);
     let mut schema = super::schema();
-    schema["required"] = serde_json::json!(["rules"]);
+    schema["required"] = serde_json::json!(required);
     let schemas = Schemas::of(&schema);
     SchemaCheck { schemas, filled: &filled, diagnostics }.check_root(&schema, &mut root);
-    let rules = read_rules(&root, surroundings, diagnostics);
-    (diagnostics.error_count() == before).then_some(rules)
+    Some((root, filled))
 }
 
 /// Reads the rule files under `rules`, as far as it is a list of texts. `C012`: a path that gives no rules.

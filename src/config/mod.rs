@@ -173,6 +173,30 @@ pub fn read_rules(path: &Path) -> Result<rules::Reading, ConfigError> {
     rules.ok_or(ConfigError::Unusable(diagnostics))
 }
 
+/// What a configuration says of explicit events and of parity, and nothing else of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ExplicitPart {
+    /// See [`Config::explicit`].
+    #[serde(default)]
+    pub explicit: Vec<RelaySettings>,
+    /// See [`Config::parity`].
+    #[serde(default)]
+    pub parity: Option<ParitySettings>,
+}
+
+/// Reads only what a configuration says of explicit events and of parity, whatever else is wrong with it: a tape needs no
+/// database, and so none of the variables that say where it is.
+///
+/// # Errors
+/// If the configuration can not be read, or these parts of it can not be used.
+pub fn read_explicit(path: &Path) -> Result<ExplicitPart, ConfigError> {
+    let file = source_file(path)?;
+    let surroundings = Surroundings { variable: &variable, folder: &folder_of(path), may_lack_sinks: true };
+    let mut diagnostics = Diagnostics::default();
+    let part = decode::explicit_only(&mut diagnostics.of(&file), &surroundings);
+    part.ok_or(ConfigError::Unusable(diagnostics))
+}
+
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

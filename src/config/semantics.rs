@@ -73,18 +73,10 @@ impl Semantics<'_, '_> {
         }
     }
 
-    /// What a part finds in its own settings. Its text begins with the key it speaks of: `source.watch: ...`.
     pub(super) fn check_part(&mut self, checked: Result<(), impl std::error::Error>) {
-        let Err(error) = checked else { return };
-        let text = error.to_string();
-        let (said, help) = text.split_once("\nhelp: ").map_or((text.as_str(), None), |(said, help)| (said, Some(help)));
-        let (path, reason) = said.split_once(": ").unwrap_or(("source", said));
-        let keys: Vec<&str> = path.split('.').collect();
-        let span = self.span(&keys);
-        let is_filled = find(self.root, &keys).is_some_and(|node| self.filled.holds_any(node));
-        let reason = if is_filled { "what is filled in can not be used" } else { reason };
-        let name = keys.last().copied().unwrap_or_default();
-        self.diagnostics.error(span, "C015", format!("{name:?}: {reason}")).maybe_help(help.map(str::to_owned));
+        if let Err(error) = checked {
+            tell_part(self.root, self.filled, &error, self.diagnostics);
+        }
     }
 
     /// `C016`: two writers at one place would spoil each other's work.
@@ -164,8 +156,7 @@ impl Semantics<'_, '_> {
     }
 
     pub(super) fn span(&self, keys: &[&str]) -> Span {
-        let deepest = (0..=keys.len()).rev().find_map(|length| find(self.root, &keys[..length]));
-        deepest.map_or(self.root.span, |node| node.span)
+        deepest_span(self.root, keys)
     }
 
     pub(super) fn key_span(&self, keys: &[&str]) -> Span {
@@ -173,6 +164,31 @@ impl Semantics<'_, '_> {
         let entry = find(self.root, above).and_then(|node| node.entry(last));
         entry.map_or_else(|| self.span(keys), |entry| entry.key_span)
     }
+}
+
+/// What a part finds in its own settings. Its text begins with the key it speaks of: `source.watch: ...`.
+pub(super) fn tell_part(
+    root: &Node,
+    filled: &Filled,
+    error: &impl std::error::Error,
+    diagnostics: &mut FileDiagnostics<'_>,
+) {
+    let text = error.to_string();
+    let (said, help) = text.split_once("\nhelp: ").map_or((text.as_str(), None), |(said, help)| (said, Some(help)));
+    let (path, reason) = said.split_once(": ").unwrap_or(("source", said));
+    let keys: Vec<&str> = path.split('.').collect();
+    let is_filled = find(root, &keys).is_some_and(|node| filled.holds_any(node));
+    let reason = if is_filled { "what is filled in can not be used" } else { reason };
+    let name = keys.last().copied().unwrap_or_default();
+    diagnostics
+        .error(deepest_span(root, &keys), "C015", format!("{name:?}: {reason}"))
+        .maybe_help(help.map(str::to_owned));
+}
+
+/// Where the keys lead, as far as they can be followed.
+fn deepest_span(root: &Node, keys: &[&str]) -> Span {
+    let deepest = (0..=keys.len()).rev().find_map(|length| find(root, &keys[..length]));
+    deepest.map_or(root.span, |node| node.span)
 }
 
 fn watching<'r>(rules: &'r [Rule], Namespace { database, collection }: &Namespace) -> Option<&'r Rule> {

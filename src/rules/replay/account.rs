@@ -30,7 +30,7 @@ pub struct Account {
     pub events_count: u64,
     /// The times of the first and the last change.
     pub times: Option<(ClusterTime, ClusterTime)>,
-    /// What each rule did, in file order.
+    /// What each rule did, in file order, and then what each relay did.
     pub rules: Vec<RuleAccount>,
     numbers: HashMap<Arc<str>, usize>,
     samples_max: usize,
@@ -39,8 +39,10 @@ pub struct Account {
 /// What one rule did.
 #[derive(Clone, Debug)]
 pub struct RuleAccount {
-    /// The rule's id.
+    /// The rule's id, or the name of a relay.
     pub rule: Arc<str>,
+    /// True of a relay: its events were written by the application.
+    pub is_explicit: bool,
     /// Events it made.
     pub events_count: u64,
     /// How often it could not be decided, by reason.
@@ -81,6 +83,7 @@ impl Account {
         self.numbers.insert(Arc::clone(rule), number);
         self.rules.push(RuleAccount {
             rule: Arc::clone(rule),
+            is_explicit: false,
             events_count: 0,
             undecided: BTreeMap::new(),
             failures: Failures::default(),
@@ -107,6 +110,7 @@ impl Account {
             let number = self.number(&event.rule);
             let rule = &mut self.rules[number];
             rule.events_count += 1;
+            rule.is_explicit = event.explicit.is_some();
             if rule.samples.len() < self.samples_max {
                 rule.samples.push(event.clone());
             }

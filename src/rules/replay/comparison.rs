@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::beside::Withheld;
 use super::difference::{Difference, differences};
 use super::{Account, Replay};
-use crate::change::Batch;
+use crate::change::{Batch, Change};
 use crate::event::{Event, EventId};
 use crate::rules::RuleSet;
 
@@ -109,11 +110,11 @@ impl Comparison {
         [of(&self.new), of(&self.old)].concat()
     }
 
-    /// Applies both sets to every change of the batch.
-    pub fn apply(&mut self, batch: &Batch) {
-        let mut latest = Waiting::default();
-        self.old.apply(batch, |_, _| {}, |event| latest.old.push(event));
-        self.new.apply(batch, |_, _| {}, |event| latest.new.push(event));
+    /// Applies both sets to every change of the batch, but for those that no rule may see.
+    pub fn apply(&mut self, batch: &Batch, is_withheld: impl Fn(&Change<'_>) -> bool) {
+        let (mut latest, mut beside) = (Waiting::default(), Withheld(is_withheld));
+        self.old.apply(batch, &mut beside, |_, _| {}, |event| latest.old.push(event));
+        self.new.apply(batch, &mut beside, |_, _| {}, |event| latest.new.push(event));
         let earlier = std::mem::take(&mut self.waiting);
         let [given_up, waiting] = self.pair([earlier, latest]);
         self.give_up(given_up);
@@ -123,8 +124,8 @@ impl Comparison {
     /// Says that no change follows.
     pub fn finish(&mut self) {
         let mut latest = Waiting::default();
-        self.old.finish(|event| latest.old.push(event));
-        self.new.finish(|event| latest.new.push(event));
+        self.old.finish(&mut (), |event| latest.old.push(event));
+        self.new.finish(&mut (), |event| latest.new.push(event));
         let earlier = std::mem::take(&mut self.waiting);
         for waiting in self.pair([earlier, latest]) {
             self.give_up(waiting);
@@ -270,7 +271,7 @@ mod tests {
                     change(number, doc! {"status": status, "total": number})
                 })
                 .collect();
-            comparison.apply(&Batch::from_documents(changes.iter().map(|change| change.as_ref()), None));
+            comparison.apply(&Batch::from_documents(changes.iter().map(|change| change.as_ref()), None), |_| false);
         }
         comparison.finish();
         comparison
