@@ -1,10 +1,12 @@
-//! The explicit side of a history that is played: relays beside the rules.
+//! The explicit side of a history that is played: relays beside the rules, and both compared.
 
 use std::collections::BTreeMap;
 
 use crate::change::Change;
 use crate::explicit::{Noted, Relays};
 use crate::namespace::Namespace;
+use crate::parity::Parity;
+use crate::position::ClusterTime;
 use crate::rules::Outcome;
 use crate::rules::replay::Beside;
 
@@ -14,6 +16,8 @@ pub struct Relaying {
     relays: Relays,
     collections: Vec<Namespace>,
     noted: Noted,
+    /// Compares the events of both sides, where that is wanted.
+    pub parity: Option<Parity>,
     account: RelayAccount,
 }
 
@@ -27,10 +31,15 @@ pub struct RelayAccount {
 }
 
 impl Relaying {
-    /// These relays.
+    /// These relays; nothing is compared.
     pub fn new(relays: Relays) -> Self {
         let collections = relays.collections().cloned().collect();
         Self { relays, collections, ..Self::default() }
+    }
+
+    /// These relays, compared with the rules.
+    pub fn compared(relays: Relays, parity: Parity) -> Self {
+        Self { parity: Some(parity), ..Self::new(relays) }
     }
 
     /// The names of the relays, which are their collections.
@@ -72,5 +81,17 @@ impl Beside for Relaying {
             self.noted.clear();
         }
         is_taken
+    }
+
+    fn note(&mut self, change: &Change<'_>, outcome: &Outcome) {
+        if let Some(parity) = &mut self.parity {
+            parity.note(change, self.relays.owns(change.database, change.collection), &outcome.events);
+        }
+    }
+
+    fn note_ended(&mut self, time: ClusterTime, outcome: &Outcome) {
+        if let Some(parity) = &mut self.parity {
+            parity.note_ended(time, &outcome.events);
+        }
     }
 }

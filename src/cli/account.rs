@@ -53,6 +53,16 @@ impl ReadSummary {
         }
     }
 
+    /// What was read, in a sentence; how fast is not told.
+    pub fn in_words(&self) -> String {
+        let count = grouped(self.changes);
+        let origin = self.tape.as_ref().map_or("the log of the database", String::as_str);
+        match (&self.first, &self.last) {
+            (Some(first), Some(last)) => format!("{count} changes from {first} to {last}, read from {origin}."),
+            _ => format!("{count} changes, read from {origin}."),
+        }
+    }
+
     /// One line, or two.
     pub fn print(&self, output: &mut impl Write) -> io::Result<()> {
         let count = grouped(self.changes).bold().to_string();

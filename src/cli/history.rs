@@ -167,7 +167,8 @@ pub fn read_config(path: &Path) -> Result<Config, Failure> {
     config::read(path).and_then(config::Reading::usable).map_err(unusable_config)
 }
 
-fn unusable_config(error: ConfigError) -> Failure {
+/// What is wrong with a configuration is told here.
+pub fn unusable_config(error: ConfigError) -> Failure {
     match error {
         ConfigError::Unusable(diagnostics) => {
             findings::print(&diagnostics);

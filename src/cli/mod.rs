@@ -11,6 +11,7 @@ mod failure;
 mod findings;
 mod history;
 mod logging;
+mod parity;
 mod progress;
 mod query;
 mod record;
@@ -38,7 +39,7 @@ pub use failure::Failure;
         changeling run       events to the sinks, logs to standard error\n\n\
         Exit codes:\n  \
         0  done\n  \
-        1  check, test or replay --compare said no, or query selected nothing\n  \
+        1  check, test, replay --compare or parity --fail-on said no, or query selected nothing\n  \
         2  the arguments or the configuration can not be used\n  \
         3  stopped while running"
 )]
@@ -55,6 +56,7 @@ enum Command {
     Record(record::Record),
     Replay(replay::Replay),
     Coverage(coverage::Coverage),
+    Parity(parity::Parity),
     Query(query::Query),
     Explain(explain::Explain),
     Schema(schema::Schema),
@@ -112,6 +114,7 @@ pub fn run() -> Result<Verdict, Failure> {
         Command::Record(command) => command.run(),
         Command::Replay(command) => command.run(),
         Command::Coverage(command) => command.run(),
+        Command::Parity(command) => command.run(),
         Command::Query(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Schema(command) => command.run(),

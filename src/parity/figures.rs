@@ -62,18 +62,6 @@ pub struct TypeFigures {
     pub judgement: Judgement,
 }
 
-impl TypeFigures {
-    /// Explicit events of the type.
-    pub fn explicit_count(&self) -> u64 {
-        self.matched_count + self.different_count + self.missing_count
-    }
-
-    /// Inferred events of the type.
-    pub fn inferred_count(&self) -> u64 {
-        self.matched_count + self.different_count + self.extra_count
-    }
-}
-
 /// A difference between the data of a pair.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {

@@ -27,7 +27,7 @@ const NAME_WIDTHS: (usize, usize) = (10, 40);
 const GAP: &str = "  ";
 
 /// The figures of every type as a table, its lines at most `width` wide (but for a very narrow terminal), with a line break at the
-/// end; without colours. Empty without types.
+/// end; without colours. Only types that are compared are in it; empty if there is none.
 ///
 /// Where a line for each type is too wide, each has two, and figures that belong together stand above each other.
 pub fn table(figures: &Figures, width: usize) -> String {
@@ -36,15 +36,16 @@ pub fn table(figures: &Figures, width: usize) -> String {
 
 /// The same, with colours.
 pub fn painted_table(figures: &Figures, width: usize, paint: Paint<'_>) -> String {
-    if figures.types.is_empty() {
+    let types: Vec<&TypeFigures> = figures.types.iter().filter(|one| one.is_compared).collect();
+    if types.is_empty() {
         return String::new();
     }
-    let wide = figure_columns(&figures.types, 1);
-    let has_room = name_width(&figures.types) + all_widths(&wide) <= width;
-    let mut columns = if has_room { wide } else { figure_columns(&figures.types, 2) };
-    columns.insert(0, name_column(&figures.types, width.saturating_sub(all_widths(&columns))));
+    let wide = figure_columns(&types, 1);
+    let has_room = name_width(&types) + all_widths(&wide) <= width;
+    let mut columns = if has_room { wide } else { figure_columns(&types, 2) };
+    columns.insert(0, name_column(&types, width.saturating_sub(all_widths(&columns))));
     let mut text = String::new();
-    for row in 0..=figures.types.len() {
+    for row in 0..=types.len() {
         write_row(&mut text, &columns, row, paint);
     }
     text
@@ -110,12 +111,12 @@ fn write_row(text: &mut String, columns: &[Column], row: usize, paint: Paint<'_>
     }
 }
 
-fn name_width(types: &[TypeFigures]) -> usize {
+fn name_width(types: &[&TypeFigures]) -> usize {
     let longest = types.iter().map(|one| one.name.chars().count()).max().unwrap_or(0);
     longest.clamp(NAME_WIDTHS.0, NAME_WIDTHS.1)
 }
 
-fn name_column(types: &[TypeFigures], room: usize) -> Column {
+fn name_column(types: &[&TypeFigures], room: usize) -> Column {
     let width = name_width(types).min(room.max(NAME_WIDTHS.0));
     let names =
         types.iter().map(|one| broken(&one.name, width).into_iter().map(|part| Cell::new(part, None)).collect());
@@ -140,8 +141,8 @@ type Figure = (&'static str, fn(&TypeFigures) -> Cell);
 
 /// In twos, as they stand above each other where there is little room.
 const FIGURES: [Figure; 9] = [
-    ("explicit", |one| Cell::new(grouped(one.explicit_count()), None)),
-    ("inferred", |one| Cell::new(grouped(one.inferred_count()), None)),
+    ("explicit", |one| Cell::new(grouped(one.explicit_count), None)),
+    ("inferred", |one| Cell::new(grouped(one.inferred_count), None)),
     ("matched", |one| Cell::new(grouped(one.matched_count), None)),
     ("different", |one| count(one.different_count, Tone::Warning)),
     ("missing", |one| count(one.missing_count, Tone::Bad)),
@@ -151,7 +152,7 @@ const FIGURES: [Figure; 9] = [
     ("lag", |one| Cell::new(lag(one.lag_ms), None)),
 ];
 
-fn figure_columns(types: &[TypeFigures], line_count: usize) -> Vec<Column> {
+fn figure_columns(types: &[&TypeFigures], line_count: usize) -> Vec<Column> {
     let columns = FIGURES.chunks(line_count).map(|group| {
         let headings: Vec<&str> = group.iter().map(|(heading, _)| *heading).collect();
         let rows = types.iter().map(|one| group.iter().map(|(_, cell)| cell(one)).collect());
@@ -234,6 +235,9 @@ mod tests {
         let of_all = |others: u64| (pairs + others as f64 > 0.0).then(|| pairs / (pairs + others as f64));
         TypeFigures {
             name: name.to_owned(),
+            is_compared: true,
+            explicit_count: matched_count + different_count + missing_count,
+            inferred_count: matched_count + different_count + extra_count,
             matched_count,
             different_count,
             missing_count,
@@ -247,7 +251,9 @@ mod tests {
     }
 
     fn figures() -> Figures {
+        let uncompared = TypeFigures { name: "StockTaken".to_owned(), inferred_count: 9, ..TypeFigures::default() };
         let types = vec![
+            uncompared,
             of("OrderPaid", [12_000, 0, 0, 0], Verdict::SafeToInfer),
             of("OrderCancelledByTheCustomer", [40, 2, 0, 58], Verdict::NeedsAnOutbox),
             of("PriceCorrected", [0, 0, 7, 0], Verdict::NeedsAnOutbox),

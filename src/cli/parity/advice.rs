@@ -1,0 +1,40 @@
+//! What to do with a type of event, in a sentence.
+
+use changeling::parity::{TypeFigures, Verdict};
+
+/// What to do next.
+pub fn next(one: &TypeFigures) -> String {
+    let name = &one.name;
+    match one.judgement.verdict {
+        Verdict::SafeToInfer => {
+            format!(
+                "leave {name} to its rule; the application need not write it any more, and until then send consumers only one of both (to:)"
+            )
+        }
+        Verdict::InferWithCare if one.different_count > 0 => {
+            format!(
+                "look at what differs: correct the data of the rule, or list paths that may differ under parity.ignore; then compare again. Until then keep {name} explicit"
+            )
+        }
+        Verdict::InferWithCare => {
+            format!(
+                "look at the changes listed here: make the rule's conditions fit them and compare again. Until then keep {name} explicit"
+            )
+        }
+        Verdict::NeedsAnOutbox if one.is_inferred => {
+            format!("keep {name} in the outbox, and take its rule out: consumers would get events that are not true")
+        }
+        Verdict::NeedsAnOutbox => format!("keep {name} in the outbox; no rule makes it"),
+        Verdict::Unknown => "compare over a longer time: --since 7d, or --from beginning".to_owned(),
+    }
+}
+
+/// What a verdict comes to, for all types that have it.
+pub fn meaning(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::SafeToInfer => "the rules know them as well as the application does",
+        Verdict::InferWithCare => "the rules know them, but not always, or not all of their data",
+        Verdict::NeedsAnOutbox => "changes do not tell them: only the application knows",
+        Verdict::Unknown => "there were too few events",
+    }
+}
