@@ -49,6 +49,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+pub use each::{Appended, AppendedElements, NewElement};
 pub use described::{described, type_name};
 pub use image_plan::{ImageKind, ImageReason, WithoutImage};
 pub use language::LanguageError;

@@ -25,13 +25,20 @@ const DECIMAL: u8 = 0x13;
 pub(super) struct Identity {
     /// The paths of the key inside an element; if empty, the whole element tells.
     key: Box<[Path]>,
+    /// The key has one part: the first of the paths that an element has.
+    is_first_of: bool,
     pub(super) numbers: Numbers,
     state: RandomState,
 }
 
 impl Identity {
     pub(super) fn new(key: impl Iterator<Item = Path>, numbers: Numbers) -> Self {
-        Self { key: key.collect(), numbers, state: RandomState::default() }
+        Self { key: key.collect(), is_first_of: false, numbers, state: RandomState::default() }
+    }
+
+    /// The same, where the first of the paths that an element has is its key.
+    pub(super) fn first_of(key: impl Iterator<Item = Path>, numbers: Numbers) -> Self {
+        Self { is_first_of: true, ..Self::new(key, numbers) }
     }
 
     pub(super) fn key(&self) -> &[Path] {
@@ -40,11 +47,25 @@ impl Identity {
 
     /// True if the element has at least one part of the key. One that has none is told by its whole value.
     pub(super) fn has_key(&self, element: Content<'_>) -> bool {
-        self.key.iter().any(|part| find(element, &part.steps).is_some())
+        self.first(element).is_some()
+    }
+
+    /// The first part of the key that the element has, with its number.
+    pub(super) fn first<'e>(&self, element: Content<'e>) -> Option<(usize, Content<'e>)> {
+        self.key.iter().enumerate().find_map(|(number, part)| Some((number, find(element, &part.steps)?)))
     }
 
     /// True if both are the same element.
     pub(super) fn same(&self, left: Content<'_>, right: Content<'_>) -> bool {
+        if self.is_first_of {
+            return match (self.first(left), self.first(right)) {
+                (None, None) => equal(left, right, self.numbers),
+                (Some((of_left, left)), Some((of_right, right))) => {
+                    of_left == of_right && equal(left, right, self.numbers)
+                }
+                _ => false,
+            };
+        }
         let mut has_key = false;
         for part in &self.key {
             match (find(left, &part.steps), find(right, &part.steps)) {
@@ -68,8 +89,12 @@ impl Identity {
 
     /// A number that is equal for two elements that are the same.
     pub(super) fn fingerprint(&self, element: Content<'_>) -> u64 {
-        if !self.has_key(element) {
-            return self.of_value(element);
+        let Some((number, first)) = self.first(element) else { return self.of_value(element) };
+        if self.is_first_of {
+            let mut hasher = self.state.build_hasher();
+            hasher.write_usize(number);
+            hasher.write_u64(self.of_value(first));
+            return hasher.finish();
         }
         let mut hasher = self.state.build_hasher();
         for part in &self.key {

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod agreement;
+mod appended;
 mod array;
 mod identity;
 mod matching;
@@ -20,6 +21,8 @@ use crate::change::element::{Content, Element};
 use crate::change::value::Numbers;
 use crate::change::{Change, Description, Image, Operation, element};
 use crate::event::Evidence;
+
+pub use appended::{Appended, AppendedElements, NewElement};
 
 use array::{ARRAY, Array, DOCUMENT, find};
 use identity::Identity;
@@ -70,6 +73,18 @@ impl Each {
             when: each.when.as_ref().map(|when| condition(Conditions { when: Some(when), ..Conditions::default() })),
             filter: each.filter.as_ref().map(|state| StateCheck::new(state, numbers)),
             of_element: condition(Conditions { filter: of_element, ..Conditions::default() }),
+        }
+    }
+
+    /// The elements that are new, told apart by the first of these paths that they have; nothing else is asked of them.
+    fn added(path: Path, ids: impl Iterator<Item = Path>) -> Self {
+        Self {
+            path,
+            is: ElementChange::Added,
+            identity: Identity::first_of(ids, Numbers::ByValue),
+            when: None,
+            filter: None,
+            of_element: Condition::new(Conditions::default(), Numbers::ByValue),
         }
     }
 
