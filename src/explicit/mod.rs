@@ -11,11 +11,13 @@ mod settings;
 
 use bson::{RawBson, RawDocument};
 
+pub use embedded::{EmbeddedCleanUp, EmbeddedOutboxSettings};
+pub use event_store::EventStoreSettings;
 pub use outbox::{
     AdditionalMissing, CustomForm, CustomSettings, DebeziumFields, DebeziumRoute, DebeziumSettings, InvalidOperations,
     Layout, OutboxSettings, PayloadFormat,
 };
-pub use settings::{CleanUp, EmbeddedOutboxSettings, EventStoreSettings, RelayError, RelaySettings};
+pub use settings::{CleanUp, RelayError, RelaySettings};
 
 use crate::change::Change;
 use crate::namespace::Namespace;

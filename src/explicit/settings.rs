@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::embedded::EmbeddedOutboxSettings;
+use super::event_store::EventStoreSettings;
 use super::outbox::{Layout, OutboxSettings};
 use crate::event::{Address, AddressPart};
 use crate::namespace::Namespace;
@@ -95,22 +97,6 @@ pub enum CleanUp {
         /// How long after that the server deletes it.
         keep_for: Period,
     },
-}
-
-/// An embedded outbox.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EmbeddedOutboxSettings {
-    /// The collection of the business documents.
-    pub collection: Namespace,
-}
-
-/// An event store.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EventStoreSettings {
-    /// The collection.
-    pub collection: Namespace,
 }
 
 /// A setting of a relay that can not be used.

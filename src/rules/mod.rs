@@ -49,8 +49,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-pub use each::{Appended, AppendedElements, NewElement};
 pub use described::{described, type_name};
+pub use each::{Appended, AppendedElements, NewElement};
 pub use image_plan::{ImageKind, ImageReason, WithoutImage};
 pub use language::LanguageError;
 pub use matcher::{Comparison, Matcher, TextMatch};

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bson::{RawBson, RawBsonRef, RawDocument};
 
+pub(super) use settings::payload_bytes_max;
 pub use settings::{
     AdditionalMissing, CustomForm, CustomSettings, DebeziumFields, DebeziumRoute, DebeziumSettings, InvalidOperations,
     Layout, OutboxSettings, PayloadFormat,

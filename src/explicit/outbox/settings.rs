@@ -39,7 +39,7 @@ pub struct OutboxSettings {
 }
 
 /// NATS servers and Kafka brokers take messages of 1 MiB unless they are told otherwise.
-fn payload_bytes_max() -> ByteCount {
+pub(in crate::explicit) fn payload_bytes_max() -> ByteCount {
     ByteCount(1 << 20)
 }
 

@@ -1,7 +1,11 @@
 //! PLACEHOLDER EmbeddedOutbox.
 
+mod settings;
+
+pub use settings::{EmbeddedCleanUp, EmbeddedOutboxSettings};
+
 use super::Noted;
-use super::settings::{EmbeddedOutboxSettings, RelayError};
+use super::settings::RelayError;
 use crate::change::Change;
 use crate::namespace::Namespace;
 use crate::rules::Outcome;

@@ -1,7 +1,11 @@
 //! PLACEHOLDER EventStore.
 
+mod settings;
+
+pub use settings::EventStoreSettings;
+
 use super::Noted;
-use super::settings::{EventStoreSettings, RelayError};
+use super::settings::RelayError;
 use crate::change::Change;
 use crate::namespace::Namespace;
 use crate::rules::Outcome;
