@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::position::ClusterTime;
 
+/// The name of the events about the connector itself that say that something is missing or out of order.
+pub const GAP: &str = "changeling.gap";
+
 /// How the conditions and data of an event were known. The order is from the strongest to the weakest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Evidence {

@@ -61,6 +61,8 @@ pub struct Metrics {
     pub rule_set: RuleSetMetrics,
     /// What is read from outboxes and cleaned up there.
     pub outboxes: OutboxMetrics,
+    /// What relays of explicit events found beside them.
+    pub relays: RelayMetrics,
     late: LateGauges,
 }
 
@@ -73,6 +75,40 @@ pub struct RuleSetMetrics {
     pub reloads: IntCounterVec,
     /// 1 if the newest rules were refused, so that others are in force than those in the files.
     pub refused: IntGauge,
+}
+
+/// What relays of explicit events found beside them.
+#[derive(Debug)]
+pub struct RelayMetrics {
+    /// Changes that a relay made nothing of, by `relay` and `kind`.
+    pub ignored: IntCounterVec,
+    /// Versions of a stream that are not the next one, by `relay` and `kind`.
+    pub stream_faults: IntCounterVec,
+    /// Streams that were first seen in their middle, by `relay`.
+    pub streams_unverified: IntCounterVec,
+}
+
+impl RelayMetrics {
+    fn new(families: &Families<'_>) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| families.counters(name, help, labels);
+        Ok(Self {
+            ignored: counters(
+                "changeling_relay_ignored_total",
+                "Changes that a relay made no event of.",
+                &["relay", "kind"],
+            )?,
+            stream_faults: counters(
+                "changeling_stream_faults_total",
+                "Versions of a stream that are not the next one.",
+                &["relay", "kind"],
+            )?,
+            streams_unverified: counters(
+                "changeling_streams_unverified_total",
+                "Streams that were first seen in their middle.",
+                &["relay"],
+            )?,
+        })
+    }
 }
 
 impl RuleSetMetrics {
@@ -250,6 +286,7 @@ impl Metrics {
             checkpoint_seconds,
             rule_set: RuleSetMetrics::new(&families)?,
             outboxes: OutboxMetrics::new(&families)?,
+            relays: RelayMetrics::new(&families)?,
             late: LateGauges::default(),
             registry,
         })

@@ -4,9 +4,12 @@
 //! A relay takes the changes of its collection and makes of each what the application meant, without any rule. The collections of
 //! outboxes and event stores are for relays alone; a collection with an embedded outbox is for rules too.
 
+mod custom;
 mod embedded;
 mod event_store;
+mod found;
 mod outbox;
+mod relayed;
 mod settings;
 
 use bson::{RawBson, RawDocument};
@@ -48,6 +51,8 @@ pub struct Noted {
     pub ignored: Vec<Ignored>,
     /// Events of a stream that came in another order than that of their versions.
     pub faults: Vec<StreamFault>,
+    /// The relay of every stream that was first seen in its middle: whether its earlier events came, nobody can tell.
+    pub unverified: Vec<usize>,
 }
 
 impl Noted {
@@ -56,11 +61,12 @@ impl Noted {
         self.done.clear();
         self.ignored.clear();
         self.faults.clear();
+        self.unverified.clear();
     }
 
     /// True if nothing was found.
     pub fn is_empty(&self) -> bool {
-        self.done.is_empty() && self.ignored.is_empty() && self.faults.is_empty()
+        self.done.is_empty() && self.ignored.is_empty() && self.faults.is_empty() && self.unverified.is_empty()
     }
 }
 
@@ -120,6 +126,16 @@ pub enum StreamFaultKind {
     Gap,
     /// The version, or a later one, came before.
     Repeat,
+}
+
+impl StreamFaultKind {
+    /// The word of the metric label and of the gap event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::Repeat => "repeat",
+        }
+    }
 }
 
 impl Relays {

@@ -58,6 +58,18 @@ pub enum PipelineError {
         /// The commit time of the change.
         time: ClusterTime,
     },
+    /// A relay met a change that its settings want the connector to stop at.
+    #[error(
+        "a document of {relay} was changed ({what}) at {time}, which makes no event; its settings say `invalid_operations: fatal`\nhelp: the position is before it; look for who changes the outbox, and to go past it, say `invalid_operations: warn`"
+    )]
+    InvalidOperation {
+        /// The collection of the relay.
+        relay: String,
+        /// What happened.
+        what: &'static str,
+        /// The commit time of the change.
+        time: ClusterTime,
+    },
     /// A task panicked: a broken invariant of changeling.
     #[error("the {task} panicked: this is an error in changeling, please report it")]
     Panicked {

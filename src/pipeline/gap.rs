@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use bson::{RawDocumentBuf, rawdoc};
 
-use crate::event::{Event, EventId, EventOrigin, Evidence};
+use crate::event::{Event, EventId, EventOrigin, Evidence, GAP};
 use crate::position::{ClusterTime, Resume, Start};
 use crate::source::SourceError;
-
-/// The name and the rule of the event.
-pub(super) const NAME: &str = "changeling.gap";
 
 /// The event for a position that was lost; `None` if the error is another one.
 ///
@@ -32,19 +29,19 @@ pub(super) fn event(error: &SourceError, lost: &Start, now: bson::DateTime) -> O
         database: "",
         collection: "",
         key: token,
-        rule: NAME,
+        rule: GAP,
         ordinal: 0,
     };
     Some(Event {
         id: EventId::new(&origin),
-        name: Arc::from(NAME),
-        rule: Arc::from(NAME),
+        name: Arc::from(GAP),
+        rule: Arc::from(GAP),
         database: Arc::from(""),
         collection: Arc::from(""),
         subject: None,
         time: now,
-        partition_key: NAME.to_owned(),
-        sequence: format!("{:08x}{:08x}-00000000-{NAME}-0", from.seconds, from.increment),
+        partition_key: GAP.to_owned(),
+        sequence: format!("{:08x}{:08x}-00000000-{GAP}-0", from.seconds, from.increment),
         evidence: Evidence::Exact,
         transaction: None,
         explicit: None,

@@ -28,6 +28,7 @@ mod observation;
 mod progress;
 mod queue;
 mod reader;
+mod relay_log;
 mod rule_slot;
 mod run;
 mod saver;

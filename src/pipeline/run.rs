@@ -19,6 +19,7 @@ use super::observation::observe;
 use super::progress::Progress;
 use super::queue::{Bounds, CloseOnDrop, HangUpOnDrop, Queue};
 use super::reader::{self, Read, Reader};
+use super::relay_log::RelayLog;
 use super::saver::{self, Saver};
 use super::settings::PipelineSettings;
 use super::status::Status;
@@ -233,6 +234,7 @@ impl Run {
             sequence: Sequence::default(),
             end: None,
             translation: Translation::new(bytes(self.settings.transaction_bytes_max.0)),
+            relay_log: RelayLog::new(&relays, self.metrics.clone()),
             relays,
             outcome: Outcome::default(),
             noted: Noted::default(),

@@ -11,6 +11,7 @@ use super::error::PipelineError;
 use super::progress::Progress;
 use super::queue::{Bounds, CloseOnDrop, HangUpOnDrop, Weigh};
 use super::reader::Read;
+use super::relay_log::RelayLog;
 use super::status::Status;
 use super::stop::StopSignal;
 use super::tally::Tally;
@@ -42,6 +43,7 @@ pub(super) struct Translator {
     pub(super) sequence: Sequence,
     pub(super) translation: Translation,
     pub(super) relays: Relays,
+    pub(super) relay_log: RelayLog,
     /// The position after the last batch.
     pub(super) end: Option<Position>,
     pub(super) outcome: Outcome,
@@ -169,6 +171,12 @@ impl Translator {
                     };
                     let is_matched =
                         self.relays.apply(&change, &mut self.outcome, &mut self.noted) || is_matched || is_for_relays;
+                    if let Err(error) = self.relay_log.tell(&mut self.noted, change.cluster_time) {
+                        // What was made of the changes before is delivered; this one is read again.
+                        self.progress.add_changes(self.tally.flush());
+                        self.hand_over().await;
+                        return Err(error);
+                    }
                     if let Some(mut coverage) = self.status.coverage() {
                         coverage.note(rules, &change, is_matched, !self.outcome.undecided.is_empty());
                     }

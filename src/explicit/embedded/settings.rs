@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::explicit::CustomForm;
 use crate::namespace::Namespace;
 use crate::quantity::ByteCount;
+use crate::rules::Query;
 
 /// An embedded outbox: an array of events in the business documents themselves. The JSONPaths have `$` as the element.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -88,6 +89,17 @@ fn data() -> String {
 }
 
 impl EmbeddedOutboxSettings {
+    /// Where the id of an element is: it is at the first of these JSONPaths that the element has.
+    pub(super) fn id_paths(&self) -> Vec<&str> {
+        self.id.as_deref().map_or_else(|| vec!["$.id", "$._id"], |id| vec![id])
+    }
+
+    /// The same as dotted paths, as a query of MongoDB has them.
+    pub fn id_fields(&self) -> Vec<String> {
+        let queries = self.id_paths().into_iter().filter_map(|path| Query::parse_plain(path).ok());
+        queries.filter_map(|query| query.dotted().map(str::to_owned)).collect()
+    }
+
     /// The settings of an embedded outbox of which nothing is said but where it is.
     pub fn new(collection: Namespace) -> Self {
         Self {

@@ -33,8 +33,7 @@ pub struct EventStoreSettings {
     /// The payload.
     #[serde(default = "data")]
     pub data: String,
-    /// What is known beside it, such as who and why. Of a document, every field becomes a header; of anything else, it becomes the header
-    /// `metadata`. It may be missing.
+    /// What is known beside it, such as who and why: it becomes the header `metadata`. It may be missing.
     #[serde(default = "metadata")]
     pub metadata: String,
     /// What the event is about, the CloudEvents `subject`.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bson::raw::cstr;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::found::{Content, Flaw, Found, name, needed_text, plain};
 use super::placement::{self, Additional, Place, PlacementError};
 use super::route::{Router, RouterError};
 use super::settings::{AdditionalMissing, DebeziumSettings, PayloadFormat};
 use super::trace::properties;
 use crate::change::element::{self, Element, elements};
 use crate::event::{Address, AddressPart, Header, MessageForm, Payload};
+use crate::explicit::found::{Content, Flaw, Found, name, needed_text, plain};
 
 /// How many topics are remembered. There are as many as types of aggregates; more than a handful is somebody's mistake.
 const TOPICS_MAX: usize = 1_024;

@@ -1,18 +1,13 @@
 //! The relay of an outbox: a collection into which the application inserts its events. Every insert is one; what its document means
 //! is told by the layout.
 
-mod custom;
 mod debezium;
-mod found;
 mod placement;
 mod route;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod trace;
-
-use std::collections::HashSet;
-use std::sync::Arc;
 
 use bson::{RawBson, RawBsonRef, RawDocument};
 
@@ -22,86 +17,38 @@ pub use settings::{
     Layout, OutboxSettings, PayloadFormat,
 };
 
+use super::custom::{Custom, CustomError, Given};
+use super::found::{Flaw, plain_text};
+use super::relayed::{Common, Occasion};
 use super::settings::{CleanUp, RelayError};
 use super::{Done, Ignored, Noted};
 use crate::change::element::{self, elements};
 use crate::change::{Change, Image, Operation};
-use crate::event::{Destination, Event, EventId, EventOrigin, Evidence, Explicit};
 use crate::namespace::Namespace;
-use crate::position::ClusterTime;
-use crate::rules::{FailedEvent, Outcome, text};
-use custom::{Custom, CustomError};
+use crate::rules::{FailedEvent, Outcome};
 use debezium::{Debezium, DebeziumError};
-use found::{Flaw, Found};
 use placement::PlacementError;
 use route::RouterError;
 
 /// The word of this kind of relay.
 const KIND: &str = "outbox";
 
-/// How many names of events are remembered, so that equal ones share their memory.
-const NAMES_MAX: usize = 1_024;
-
 /// The relay of one outbox.
 #[derive(Debug)]
 pub(super) struct Outbox {
     number: usize,
     collection: Namespace,
-    names: Names,
+    common: Common,
     reader: Reader,
     payload_bytes_max: usize,
     clean_up: CleanUp,
     invalid_operations: InvalidOperations,
-    to: Option<Arc<[Destination]>>,
-    /// Memory for what an id is made of.
-    origin: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Reader {
     Debezium(Box<Debezium>),
     Custom(Box<Custom>),
-}
-
-/// Names that events share.
-#[derive(Debug)]
-struct Names {
-    database: Arc<str>,
-    collection: Arc<str>,
-    relay: Arc<str>,
-    events: HashSet<Arc<str>, foldhash::fast::RandomState>,
-}
-
-/// What is known of an event beside its document.
-struct Occasion {
-    /// When the document was inserted.
-    time: bson::DateTime,
-    sequence: String,
-    transaction: Option<String>,
-}
-
-impl Occasion {
-    fn of_change(change: &Change<'_>) -> Self {
-        Self {
-            time: change.time(),
-            sequence: text::sequence(change.cluster_time, change.operation_index, 0),
-            transaction: change.transaction.as_ref().map(text::transaction),
-        }
-    }
-
-    /// An ObjectId tells when it was made, and in which order those of one process were. Another `_id` tells nothing.
-    fn of_document(document: &RawDocument, read_at: bson::DateTime) -> Self {
-        let (time, increment) = match element::get(document, "_id") {
-            Some(RawBsonRef::ObjectId(id)) => {
-                let [.., first, second, third] = id.bytes();
-                (id.timestamp(), u32::from_be_bytes([0, first, second, third]))
-            }
-            _ => (read_at, 0),
-        };
-        let seconds = u32::try_from(time.timestamp_millis().div_euclid(1_000)).unwrap_or(0);
-        let sequence = text::sequence(ClusterTime { seconds, increment }, 0, 0);
-        Self { time, sequence, transaction: None }
-    }
 }
 
 impl Outbox {
@@ -136,7 +83,7 @@ impl Outbox {
                     reason,
                     help,
                 };
-                Reader::Custom(Box::new(Custom::new(settings).map_err(relay_error)?))
+                Reader::Custom(Box::new(Custom::new(&settings.into()).map_err(relay_error)?))
             }
         };
         if settings.payload_bytes_max.0 == 0 {
@@ -148,17 +95,14 @@ impl Outbox {
             let help = "name a field of the document itself that the application does not use, such as relayedAt";
             return Err(error("clean_up.mark.field", "a mark can not be put there", help));
         }
-        let to = settings.to.iter().map(|sink| Destination { sink: sink.as_str().into(), address: None });
         Ok(Self {
             number,
-            names: Names::new(&settings.collection),
+            common: Common::new(KIND, &settings.collection, &settings.to),
             collection: settings.collection.clone(),
             reader,
             payload_bytes_max: usize::try_from(settings.payload_bytes_max.0).unwrap_or(usize::MAX),
             clean_up: settings.clean_up.clone(),
             invalid_operations: settings.debezium.as_ref().map(|one| one.invalid_operations).unwrap_or_default(),
-            to: (!settings.to.is_empty()).then(|| to.collect()),
-            origin: Vec::new(),
         })
     }
 
@@ -171,7 +115,7 @@ impl Outbox {
         match change.operation {
             Operation::Insert => match change.after {
                 Image::Exact(document) | Image::LookedUp(document) => {
-                    self.take(document, Occasion::of_change(change), outcome, noted);
+                    self.take(document, Occasion::of_change(change, 0), outcome, noted);
                 }
                 Image::Absent | Image::Unknown => {
                     let reason = format!("an insert into {} came without its document", self.collection);
@@ -204,11 +148,14 @@ impl Outbox {
     fn take(&mut self, document: &RawDocument, occasion: Occasion, outcome: &mut Outcome, noted: &mut Noted) {
         let found = match &mut self.reader {
             Reader::Debezium(debezium) => debezium.find(document, self.payload_bytes_max),
-            Reader::Custom(custom) => custom.find(document, self.payload_bytes_max),
+            Reader::Custom(custom) => custom.find(document, Given::default(), self.payload_bytes_max),
         };
         let id = element::get(document, "_id");
         match found {
-            Ok(found) => outcome.events.push(self.event(found, occasion)),
+            Ok(found) => {
+                let id = self.common.event_id(&[], found.id, &found.id_text);
+                outcome.events.push(self.common.event(id, found, occasion));
+            }
             Err(flaw) => self.fail(id, self.reason(&flaw), outcome),
         }
         if self.clean_up != CleanUp::Keep {
@@ -217,63 +164,14 @@ impl Outbox {
         }
     }
 
-    fn event(&mut self, found: Found<'_>, occasion: Occasion) -> Event {
-        let id = self.event_id(found.id, &found.id_text);
-        Event {
-            id,
-            name: self.names.of_event(found.name),
-            rule: Arc::clone(&self.names.relay),
-            database: Arc::clone(&self.names.database),
-            collection: Arc::clone(&self.names.collection),
-            subject: found.subject,
-            time: found.time.unwrap_or(occasion.time),
-            partition_key: found.key,
-            sequence: occasion.sequence,
-            evidence: Evidence::Exact,
-            transaction: occasion.transaction,
-            rule_set: None,
-            to: self.to.clone(),
-            data: found.content.data,
-            explicit: Some(Box::new(Explicit {
-                id: found.id_text,
-                headers: found.headers,
-                route: found.route,
-                payload: found.content.payload,
-                form: found.form,
-            })),
-        }
-    }
-
-    /// The id of an event depends on where it is written and on the application's id for it, and on nothing that is not in its
-    /// document: it is the same whenever and however often the document is read.
-    fn event_id(&mut self, id: RawBsonRef<'_>, text: &str) -> EventId {
-        self.origin.clear();
-        // The number 1 is another id than the text 1.
-        self.origin.push(id.element_type() as u8);
-        self.origin.extend_from_slice(match id {
-            RawBsonRef::Document(document) => document.as_bytes(),
-            RawBsonRef::Array(array) => array.as_bytes(),
-            _ => text.as_bytes(),
-        });
-        EventId::new(&EventOrigin {
-            cluster_time: ClusterTime::default(),
-            operation_index: 0,
-            database: &self.collection.database,
-            collection: &self.collection.collection,
-            key: &self.origin,
-            rule: KIND,
-            ordinal: 0,
-        })
-    }
-
     fn reason(&self, flaw: &Flaw) -> String {
         format!("a document of {} can not be an event: {flaw}", self.collection)
     }
 
     fn fail(&mut self, document: Option<RawBsonRef<'_>>, reason: String, outcome: &mut Outcome) {
         let document = document.unwrap_or(RawBsonRef::Null);
-        let id = self.event_id(document, &found::plain_text(document));
-        outcome.failed.push(FailedEvent { id, rule: Arc::clone(&self.names.relay), reason });
+        let id = self.common.event_id(&[], document, &plain_text(document));
+        outcome.failed.push(FailedEvent { id, rule: self.common.relay.clone(), reason });
     }
 
     /// True for an update that does nothing but mark a document as relayed.
@@ -297,30 +195,6 @@ impl Outbox {
                 self.fail(change.id(), reason, outcome);
             }
         }
-    }
-}
-
-impl Names {
-    fn new(collection: &Namespace) -> Self {
-        Self {
-            database: collection.database.as_str().into(),
-            collection: collection.collection.as_str().into(),
-            relay: collection.to_string().into(),
-            events: HashSet::default(),
-        }
-    }
-
-    /// Applications name their events after a handful of types; if one does not, its names are forgotten again.
-    fn of_event(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.events.get(name) {
-            return Arc::clone(known);
-        }
-        if self.events.len() >= NAMES_MAX {
-            self.events.clear();
-        }
-        let name: Arc<str> = name.into();
-        self.events.insert(Arc::clone(&name));
-        name
     }
 }
 

@@ -10,7 +10,7 @@ use crate::rules::examples::{WrittenChange, WrittenDescription};
 use crate::rules::sample::{equals, field, rule, value_of};
 use crate::rules::{FieldPath, Outcome, RuleSet, Template};
 
-const ARRAY: &str = "cart.items";
+pub(super) const ARRAY: &str = "cart.items";
 
 fn element() -> impl Strategy<Value = Bson> {
     let small = || prop_oneof![(0_i32..4).prop_map(Bson::from), (0_i32..4).prop_map(|n| Bson::from(f64::from(n)))];
@@ -59,7 +59,7 @@ fn operate(items: &mut Vec<Bson>, (kind, place, other, new): (u8, prop::sample::
     }
 }
 
-fn documents() -> impl Strategy<Value = (Document, Document)> {
+pub(super) fn documents() -> impl Strategy<Value = (Document, Document)> {
     (prop::collection::vec(element(), 0..12), prop::collection::vec(operation(), 1..4)).prop_map(
         |(before, operations)| {
             let mut after = before.clone();
@@ -70,7 +70,7 @@ fn documents() -> impl Strategy<Value = (Document, Document)> {
     )
 }
 
-fn items(document: &Document) -> &Vec<Bson> {
+pub(super) fn items(document: &Document) -> &Vec<Bson> {
     document.get_document("cart").unwrap().get_array("items").unwrap()
 }
 
@@ -81,7 +81,7 @@ fn with_items(document: &Document, items: Vec<Bson>) -> Document {
 }
 
 /// The forms in which a server may describe the update.
-fn descriptions(before: &Document, after: &Document) -> Vec<WrittenDescription> {
+pub(super) fn descriptions(before: &Document, after: &Document) -> Vec<WrittenDescription> {
     let fine = |before: &Document| {
         let written = change(Operation::Update, Some(before.clone()), Some(after.clone()), None);
         described(&written)
@@ -101,7 +101,7 @@ fn descriptions(before: &Document, after: &Document) -> Vec<WrittenDescription> 
     all
 }
 
-fn change(
+pub(super) fn change(
     operation: Operation,
     before: Option<Document>,
     after: Option<Document>,

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher};
 use bson::{RawBsonRef, RawDocument};
 use foldhash::fast::RandomState;
 
-use super::array::{ARRAY, DOCUMENT, find};
+use super::array::{ARRAY, DOCUMENT, NULL, find};
 use crate::change::element::{Content, elements, plain_value};
 use crate::change::number::{Decimal, Number};
 use crate::change::value::{self, Numbers};
@@ -50,9 +50,11 @@ impl Identity {
         self.first(element).is_some()
     }
 
-    /// The first part of the key that the element has, with its number.
-    pub(super) fn first<'e>(&self, element: Content<'e>) -> Option<(usize, Content<'e>)> {
-        self.key.iter().enumerate().find_map(|(number, part)| Some((number, find(element, &part.steps)?)))
+    /// The first part of the key that the element has, with its number. Where one part is enough, null is none.
+    fn first<'e>(&self, element: Content<'e>) -> Option<(usize, Content<'e>)> {
+        let parts = self.key.iter().enumerate();
+        let mut found = parts.filter_map(|(number, part)| Some((number, find(element, &part.steps)?)));
+        found.find(|(_, (kind, _))| !self.is_first_of || *kind != NULL)
     }
 
     /// True if both are the same element.

@@ -140,6 +140,11 @@ impl Query {
         self.rest.is_empty()
     }
 
+    /// What the query selects as a dotted path, if names and indices from the start are all that it has.
+    pub fn dotted(&self) -> Option<&str> {
+        self.is_path().then(|| self.path.dotted())
+    }
+
     /// Every root that the query reads, its filters included.
     pub fn roots(&self) -> Vec<Root> {
         let mut roots = vec![self.root];
