@@ -6,6 +6,8 @@ mod cli;
 mod config;
 mod crash;
 mod each;
+mod embedded;
+mod event_store;
 mod explain;
 mod http;
 mod images;

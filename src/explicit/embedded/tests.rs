@@ -160,7 +160,7 @@ fn what_can_not_be_an_event_says_why_and_the_others_go_on() {
     let reasons: Vec<_> = outcome.failed.iter().map(|failed| failed.reason.as_str()).collect();
     for (reason, wanted) in reasons.iter().zip([
         "the element 0 of \"_events\" in a document of shop.orders can not be an event: the type at `$.type` is missing",
-        "the type at `$.type` is of the type int32",
+        "the type at `$.type` is of the type int,",
         "the payload at `$.data` is missing",
         "payload_bytes_max allows 1024",
         "is of the type string, and a document is wanted",
