@@ -53,7 +53,8 @@ impl RelaySettings {
     pub fn sinks(&self) -> &[String] {
         match self {
             Self::Outbox(settings) => &settings.to,
-            Self::EmbeddedOutbox(_) | Self::EventStore(_) => &[],
+            Self::EmbeddedOutbox(settings) => &settings.to,
+            Self::EventStore(settings) => &settings.to,
         }
     }
 
@@ -68,7 +69,8 @@ impl RelaySettings {
                 }
                 (Layout::Custom, custom) => Some(begins_like(custom.as_ref()?.route.as_deref()?, &['{'])),
             },
-            Self::EmbeddedOutbox(_) | Self::EventStore(_) => None,
+            Self::EmbeddedOutbox(settings) => Some(begins_like(settings.route.as_deref()?, &['{'])),
+            Self::EventStore(settings) => Some(begins_like(settings.route.as_deref()?, &['{'])),
         }
     }
 }
