@@ -16,6 +16,7 @@ mod library;
 mod outbox;
 mod pipeline;
 mod pipeline_mongodb;
+mod pipeline_outbox;
 mod pipeline_rules;
 mod push_down;
 mod reload;

@@ -28,19 +28,19 @@ pub struct Stage {
     pub log: Arc<Log>,
     pub durable: Arc<Durable>,
     pub letters: Arc<Letters>,
-    store: Arc<SimulatedStore>,
+    pub store: Arc<SimulatedStore>,
     pub metrics: Arc<Metrics>,
-    status: Arc<Status>,
-    opened: Arc<Mutex<Vec<Start>>>,
+    pub status: Arc<Status>,
+    pub opened: Arc<Mutex<Vec<Start>>>,
     pub stop: StopSignal,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with_store(SimulatedStore::new(MemoryStore::new()))
     }
 
-    fn with_store(store: SimulatedStore) -> Self {
+    pub fn with_store(store: SimulatedStore) -> Self {
         Self {
             log: Arc::default(),
             durable: Arc::default(),
@@ -97,7 +97,7 @@ impl Stage {
         self.store.store.saved().map(|checkpoint| changes_before(&checkpoint.position))
     }
 
-    async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+    pub async fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(600);
         while !condition() {
             assert!(Instant::now() < deadline, "waited in vain until {what}");
@@ -109,7 +109,7 @@ impl Stage {
         self.until("the position is saved", || self.saved() == Some(count)).await;
     }
 
-    fn metric(&self, name: &str) -> Option<f64> {
+    pub fn metric(&self, name: &str) -> Option<f64> {
         let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
         let line = text.lines().find(|line| line.starts_with(&format!("{name} ")) || *line == name)?;
         line.rsplit(' ').next()?.parse().ok()

@@ -64,6 +64,21 @@ impl Log {
         }
     }
 
+    /// An insert into a collection of the shop.
+    pub fn insert(&self, collection: &str, document: &RawDocumentBuf) {
+        self.append(|number| {
+            rawdoc! {
+                "_id": token(number),
+                "operationType": "insert",
+                "clusterTime": bson::Timestamp::from(time(number)),
+                "wallTime": bson::DateTime::from_millis(i64::from(FIRST_SECOND + number) * 1_000),
+                "ns": {"db": "shop", "coll": collection},
+                "documentKey": {"_id": bson::RawBson::from(document.get("_id").unwrap().unwrap())},
+                "fullDocument": document.clone(),
+            }
+        });
+    }
+
     /// A change that no rule names.
     pub fn change_other(&self) {
         self.append(|number| change(number, "other", 0));
