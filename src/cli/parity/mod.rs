@@ -3,6 +3,8 @@
 mod advice;
 mod page;
 mod report;
+#[cfg(test)]
+mod sample;
 mod terminal;
 
 use std::io::{self, Write as _};

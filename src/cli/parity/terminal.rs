@@ -20,14 +20,10 @@ pub fn width() -> usize {
 pub fn print(output: &mut impl Write, report: &Report<'_>, width: usize, top: usize) -> io::Result<()> {
     report.read.print(output)?;
     let sides = &report.sides;
-    writeln!(
-        output,
-        "{} explicit events of {}; {} inferred events of {} rules",
-        grouped(sides.explicit_events).bold(),
-        sides.relays.join(", "),
-        grouped(sides.inferred_events).bold(),
-        sides.rule_count
-    )?;
+    let (explicit, inferred) = (grouped(sides.explicit_events), grouped(sides.inferred_events));
+    let text = format!("explicit events of {}", sides.relays.join(", "));
+    write_wrapped(output, &explicit.bold().to_string(), explicit.len(), &text, width)?;
+    writeln!(output, "{} inferred events of {} rules", inferred.bold(), sides.rule_count)?;
     for note in &report.notes {
         write_wrapped(output, &"note:".yellow().to_string(), 5, note, width)?;
     }
@@ -54,7 +50,7 @@ fn print_type(output: &mut impl Write, one: &TypeFigures, width: usize, top: usi
         write_wrapped(output, "  -", 3, reason, width)?;
     }
     for shape in one.shapes.iter().take(top) {
-        print_shape(output, one, shape, width)?;
+        print_shape(output, shape, width)?;
     }
     for difference in one.differences.iter().take(top) {
         let label = format!("  {} different", grouped(difference.count));
@@ -69,14 +65,14 @@ fn print_type(output: &mut impl Write, one: &TypeFigures, width: usize, top: usi
     writeln!(output)
 }
 
-fn print_shape(output: &mut impl Write, one: &TypeFigures, shape: &FailingShape, width: usize) -> io::Result<()> {
+fn print_shape(output: &mut impl Write, shape: &FailingShape, width: usize) -> io::Result<()> {
     let label = format!("  {} {}", grouped(shape.count), shape.kind);
     write_wrapped(output, &label.red().to_string(), label.len(), &shape.shape, width)?;
     if !shape.shared_with.is_empty() {
         let others: Vec<String> =
             shape.shared_with.iter().map(|(name, count)| format!("{name} ({})", grouped(*count))).collect();
         let text =
-            format!("the very same change was also left by {}: nothing in it tells {}", others.join(", "), one.name);
+            format!("the very same change was left by {}: it does not tell which of them happened", others.join(", "));
         write_wrapped(output, &format!("    {}", "proof:".bold()), 10, &text, width)?;
     }
     Ok(())
@@ -87,22 +83,19 @@ fn print_summary(output: &mut impl Write, report: &Report<'_>, width: usize) -> 
     if all == 0 {
         writeln!(output, "no type of event could be compared")?;
     } else {
-        let counts = report.summary.counts().into_iter().filter(|(_, count)| *count > 0);
-        let counts: Vec<String> =
-            counts.map(|(verdict, count)| paint(verdict.tone(), &format!("{count} {}", verdict.as_str()))).collect();
         let noun = if all == 1 { "type" } else { "types" };
-        writeln!(output, "{} {noun} of events: {}", all.bold(), counts.join(", "))?;
+        writeln!(output, "{} {noun} of events", all.bold())?;
     }
-    for (verdict, _) in report.summary.counts() {
+    for (verdict, count) in report.summary.counts() {
         let names: Vec<&str> = report.types_with(verdict).map(|one| one.name.as_str()).collect();
-        if !names.is_empty() {
-            let label = format!("  {:15}", verdict.as_str());
+        if count > 0 {
+            let label = format!("  {count:>3} {:15}", verdict.as_str());
             let text = format!("{}: {}", names.join(", "), advice::meaning(verdict));
             write_wrapped(output, &paint(verdict.tone(), &label), label.len(), &text, width)?;
         }
     }
     if !report.not_compared.is_empty() {
-        let label = "  not compared   ";
+        let label = format!("  {:>3} {:15}", report.not_compared.len(), "not compared");
         let text = format!("{}: the application records none of them", report.not_compared.join(", "));
         write_wrapped(output, &label.dimmed().to_string(), label.len(), &text, width)?;
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use changeling::parity::{Figures, Matrix, grouped};
 
-use super::markup::escaped;
+use super::markup::{escaped, name};
 
 /// The palest and the strongest colour of a cell that is not empty, in percent.
 const HEAT: (u64, u64) = (14, 100);
@@ -22,11 +22,11 @@ pub fn matrix(figures: &Figures) -> Option<String> {
         .to_owned();
     for column in &matrix.columns {
         // Writing to a string can not fail, here and below.
-        let _ = write!(text, "<th scope=\"col\"><span>{}</span></th>", name(*column, "none"));
+        let _ = write!(text, "<th scope=\"col\"><span>{}</span></th>", column.map_or_else(none, name));
     }
     text.push_str("</tr>\n</thead>\n<tbody>\n");
     for (row, explicit) in matrix.rows.iter().enumerate() {
-        let _ = write!(text, "<tr><th scope=\"row\">{}</th>", name(*explicit, "none"));
+        let _ = write!(text, "<tr><th scope=\"row\">{}</th>", explicit.map_or_else(none, name));
         for (column, inferred) in matrix.columns.iter().enumerate() {
             text.push_str(&cell(&matrix, row, column, *explicit, *inferred));
         }
@@ -36,8 +36,8 @@ pub fn matrix(figures: &Figures) -> Option<String> {
     Some(text)
 }
 
-fn name(name: Option<&str>, nothing: &str) -> String {
-    name.map_or_else(|| format!("<i>{nothing}</i>"), escaped)
+fn none() -> String {
+    "<i>none</i>".to_owned()
 }
 
 fn cell(matrix: &Matrix<'_>, row: usize, column: usize, explicit: Option<&str>, inferred: Option<&str>) -> String {

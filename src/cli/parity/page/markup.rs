@@ -20,6 +20,22 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
+/// A name that may be broken where a word of it begins.
+pub fn name(name: &str) -> String {
+    let mut parts = vec![String::new()];
+    let mut last = ' ';
+    for one in name.chars() {
+        let begins_word = one.is_uppercase() && last.is_lowercase() || matches!(last, '.' | '_' | '-' | ':' | '/');
+        match parts.last_mut() {
+            Some(part) if !begins_word => part.push(one),
+            Some(_) | None => parts.push(one.into()),
+        }
+        last = one;
+    }
+    let parts: Vec<String> = parts.iter().map(|part| escaped(part)).collect();
+    parts.join("<wbr>")
+}
+
 /// An element that holds a text.
 pub fn element(name: &str, text: &str) -> String {
     format!("<{name}>{}</{name}>", escaped(text))
@@ -55,6 +71,7 @@ mod tests {
     fn no_text_becomes_markup() {
         let text = "<script>alert(\"1\")</script> & 'x'\u{7}";
         assert_eq!(escaped(text), "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;x&#39; ");
+        assert_eq!(name("OrderPaid.<i>"), "Order<wbr>Paid.<wbr>&lt;i&gt;");
         assert_eq!(element("code", "a<b"), "<code>a&lt;b</code>");
     }
 }

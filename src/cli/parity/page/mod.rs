@@ -104,7 +104,7 @@ fn types_table(report: &Report<'_>) -> String {
     }
     table.push_str("<th scope=\"col\">verdict</th></tr>\n</thead>\n<tbody>\n");
     for (number, one) in report.types().enumerate() {
-        let _ = write!(table, "<tr><th scope=\"row\"><a href=\"#type-{number}\">{}</a></th>", escaped(&one.name));
+        let _ = write!(table, "<tr><th scope=\"row\"><a href=\"#type-{number}\">{}</a></th>", markup::name(&one.name));
         for (heading, cell) in COLUMNS {
             let (text, tone) = cell(one);
             let class = tone.map_or("", markup::class);
@@ -124,7 +124,12 @@ fn details(body: &mut String, report: &Report<'_>, verdict: Verdict, top: usize)
     }
     let mut content = format!("<p>{}</p>\n", escaped(&sentence(advice::meaning(verdict))));
     for (number, one) in types {
-        let _ = writeln!(content, "<article id=\"type-{number}\">\n<h3>{} {}</h3>", escaped(&one.name), badge(verdict));
+        let _ = writeln!(
+            content,
+            "<article id=\"type-{number}\">\n<h3><span>{}</span> {}</h3>",
+            markup::name(&one.name),
+            badge(verdict)
+        );
         if !one.explicit_names.is_empty() {
             let names: Vec<String> = one.explicit_names.iter().map(|name| element("code", name)).collect();
             let _ = writeln!(content, "<p class=\"faint\">The application calls it {}.</p>", names.join(", "));
@@ -162,10 +167,10 @@ fn shapes(content: &mut String, one: &TypeFigures, top: usize) {
                 .iter()
                 .map(|(name, count)| format!("<b>{}</b> ({})", escaped(name), grouped(*count)))
                 .collect();
-            let (others, name) = (others.join(", "), escaped(&one.name));
+            let others = others.join(", ");
             let _ = write!(
                 content,
-                "<p class=\"proof\"><b>Proof</b> The very same change was also left by {others}: nothing in it tells {name}.</p>"
+                "<p class=\"proof\"><b>Proof</b> The very same change was left by {others}: it does not tell which of them happened.</p>"
             );
         }
         content.push_str("</li>\n");
@@ -180,12 +185,9 @@ fn differences(content: &mut String, differences: &[Difference], top: usize) {
     }
     content.push_str("<h4>What differs in pairs</h4>\n<ul class=\"findings\">\n");
     for Difference { path, what, count } in differences.iter().take(top) {
-        let (count, what) = (grouped(*count), escaped(what));
-        let _ = writeln!(
-            content,
-            "<li><span class=\"count warning\">{count} times</span> {} {what}</li>",
-            element("code", path)
-        );
+        let (count, what) = (times(*count), escaped(what));
+        let _ =
+            writeln!(content, "<li><span class=\"count warning\">{count}</span> {} {what}</li>", element("code", path));
     }
     content.push_str("</ul>\n");
     more(content, differences.len(), top);
@@ -228,6 +230,10 @@ fn words(body: &mut String) {
     }
     content.push_str("</dl>\n");
     section(body, "words", "Words", &content);
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{} times", grouped(count)) }
 }
 
 fn counted(count: usize, noun: &str) -> String {
