@@ -12,6 +12,7 @@ mod token;
 pub mod value;
 
 use bson::{RawArray, RawBsonRef, RawDocument};
+use serde::{Deserialize, Serialize};
 
 use crate::position::ClusterTime;
 
@@ -20,7 +21,8 @@ pub use decode::{DecodeError, Entry, Notice, NoticeKind};
 pub use token::{Place, Rank, token_facts};
 
 /// What happened to the document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// The document did not exist before.
     Insert,

@@ -67,7 +67,7 @@ pub struct TypeFigures {
 pub struct Difference {
     /// The dotted path.
     pub path: String,
-    /// What differs, in words, without values: `only explicit`, `only inferred`, `other value`, `int32 and string`.
+    /// What differs, in words, without values: `only explicit`, `only inferred`, `other value`, `int and string`.
     pub what: String,
     /// How often.
     pub count: u64,

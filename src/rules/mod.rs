@@ -335,6 +335,11 @@ impl RuleSet {
         self.rules.iter().take(self.len()).map(|rule| &rule.id)
     }
 
+    /// The names of the events that the enabled rules make, in file order; some may come more than once.
+    pub fn event_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rules.iter().take(self.len()).map(|rule| &rule.event)
+    }
+
     /// Every sink that a rule names, with the rule's id.
     pub fn named_sinks(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         self.rules.iter().flat_map(|rule| rule.sinks().map(move |sink| (&rule.id, sink)))

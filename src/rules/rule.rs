@@ -22,7 +22,7 @@ use crate::event::{Event, EventId, EventOrigin, Evidence};
 #[derive(Debug)]
 pub(super) struct CompiledRule {
     pub(super) id: Arc<str>,
-    event: Arc<str>,
+    pub(super) event: Arc<str>,
     pub(super) collections: Vec<NamespacePattern>,
     pub(super) operations: Operations,
     /// The top-level fields of which one must be touched for the rule to fire on an update; absent if none needs to be.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use bson::RawBsonRef;
+use serde::{Deserialize, Serialize};
 
 /// A value that may be one of few.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Word {
     /// A short text that looks like a name: `paid`, `in_transit`.
     Text(String),
@@ -41,9 +42,16 @@ const PARENTS_MAX: usize = 2_000;
 type Place = (String, String, String);
 
 /// The values of fields, as long as they may be enumerations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fields {
     fields: HashMap<Place, Field>,
+    fields_max: usize,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self::with_at_most(FIELDS_MAX)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -54,10 +62,15 @@ struct Field {
 }
 
 impl Fields {
+    /// None is known, and no more than so many are followed.
+    pub(super) fn with_at_most(fields_max: usize) -> Self {
+        Self { fields: HashMap::new(), fields_max }
+    }
+
     /// Notes a value; gives its word if the field may be an enumeration.
     pub(super) fn note(&mut self, database: &str, collection: &str, path: &str, value: RawBsonRef<'_>) -> Option<Word> {
         let place = (database.to_owned(), collection.to_owned(), path.to_owned());
-        if self.fields.len() >= FIELDS_MAX && !self.fields.contains_key(&place) {
+        if self.fields.len() >= self.fields_max && !self.fields.contains_key(&place) {
             return None;
         }
         let field = self.fields.entry(place).or_default();
@@ -87,6 +100,43 @@ impl Fields {
         let place = (database.to_owned(), collection.to_owned(), path.to_owned());
         self.fields.get(&place).is_some_and(Field::is_enumeration)
     }
+
+    /// True if it is known that the field is no enumeration, or it is not followed, so that no value of it has a word any more.
+    pub(super) fn is_closed(&self, database: &str, collection: &str, path: &str) -> bool {
+        let place = (database.to_owned(), collection.to_owned(), path.to_owned());
+        match self.fields.get(&place) {
+            Some(field) => field.is_open,
+            None => self.fields.len() >= self.fields_max,
+        }
+    }
+
+    /// What is known, in an order of its own: to be kept.
+    pub(super) fn kept(&self) -> Vec<KeptField> {
+        let kept = self.fields.iter().map(|(place, field)| KeptField {
+            place: place.clone(),
+            words: field.words.iter().map(|(word, count)| (word.clone(), *count)).collect(),
+            is_open: field.is_open,
+        });
+        let mut kept: Vec<KeptField> = kept.collect();
+        kept.sort_by(|one, other| one.place.cmp(&other.place));
+        kept
+    }
+
+    /// Knows again what was kept.
+    pub(super) fn restore(&mut self, kept: Vec<KeptField>) {
+        let fields = kept
+            .into_iter()
+            .map(|KeptField { place, words, is_open }| (place, Field { words: words.into_iter().collect(), is_open }));
+        self.fields = fields.collect();
+    }
+}
+
+/// What is known of a field, to be kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct KeptField {
+    place: Place,
+    words: Vec<(Word, u64)>,
+    is_open: bool,
 }
 
 impl Field {
@@ -113,7 +163,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// True if a name is an index, or an id rather than a name: many digits, many hexadecimal digits, or very long.
-pub(super) fn is_id_like(name: &str) -> bool {
+pub(crate) fn is_id_like(name: &str) -> bool {
     const NAME_LENGTH_MAX: usize = 64;
     let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
     let digits_in_a_row = name.split(|character: char| !character.is_ascii_digit()).map(str::len).max().unwrap_or(0);
@@ -127,9 +177,16 @@ pub(super) fn is_id_like(name: &str) -> bool {
 }
 
 /// The names of fields by what they stand under.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
     parents: HashMap<Place, Parent>,
+    parents_max: usize,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::with_at_most(PARENTS_MAX)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +197,31 @@ struct Parent {
 }
 
 impl Names {
+    /// None is known, and no more parents than so many are followed.
+    pub(super) fn with_at_most(parents_max: usize) -> Self {
+        Self { parents: HashMap::new(), parents_max }
+    }
+
+    /// What is known: to be kept. The names of a parent that has too many are left out.
+    pub(super) fn kept(&self) -> Vec<KeptParent> {
+        let kept = self.parents.iter().map(|(place, parent)| KeptParent {
+            place: place.clone(),
+            names: parent.names.iter().cloned().collect(),
+            is_open: parent.is_open,
+        });
+        let mut kept: Vec<KeptParent> = kept.collect();
+        kept.sort_by(|one, other| one.place.cmp(&other.place));
+        kept
+    }
+
+    /// Knows again what was kept.
+    pub(super) fn restore(&mut self, kept: Vec<KeptParent>) {
+        let parents = kept.into_iter().map(|KeptParent { place, names, is_open }| {
+            (place, Parent { names: names.into_iter().collect(), is_open })
+        });
+        self.parents = parents.collect();
+    }
+
     /// Notes a name under a parent (empty for the document itself); true if there are too many names to be names. The document
     /// itself may have as many as it likes: their number is bounded by that of the shapes.
     pub(super) fn note(&mut self, database: &str, collection: &str, parent: &str, name: &str) -> bool {
@@ -147,7 +229,7 @@ impl Names {
             return false;
         }
         let place = (database.to_owned(), collection.to_owned(), parent.to_owned());
-        if self.parents.len() >= PARENTS_MAX && !self.parents.contains_key(&place) {
+        if self.parents.len() >= self.parents_max && !self.parents.contains_key(&place) {
             return false;
         }
         let parent = self.parents.entry(place).or_default();
@@ -166,4 +248,12 @@ impl Names {
         let place = (database.to_owned(), collection.to_owned(), parent.to_owned());
         self.parents.get(&place).is_some_and(|parent| parent.is_open)
     }
+}
+
+/// What is known of the names under a parent, to be kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct KeptParent {
+    place: Place,
+    names: Vec<String>,
+    is_open: bool,
 }

@@ -5,6 +5,7 @@
 //! enumerations (texts and booleans, short, few of them, and each of them often) it is their transition too: `status: paid ->
 //! refunded`. Everything is bounded: past the bounds, changes are counted without their shape.
 
+mod book;
 mod fields;
 mod proposal;
 mod shape;
@@ -12,10 +13,14 @@ mod touched;
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
+pub use book::{BookedShape, KeptBook, ShapeBook};
 pub use fields::Word;
 pub use proposal::{Proposals, rule_file};
 pub use shape::{Side, Transition};
 
+pub(crate) use fields::is_id_like;
 use fields::{Fields, Names};
 use shape::Shape;
 use touched::Touched;
@@ -37,7 +42,7 @@ pub struct Coverage {
 }
 
 /// What tells one shape from another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct ShapeKey {
     database: String,
     collection: String,

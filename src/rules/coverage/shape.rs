@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::fields::Word;
 
 /// How many sets of transitions are told apart for each shape.
 const TRANSITIONS_MAX: usize = 32;
 
 /// What a field that looks like an enumeration was and is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Transition {
     /// The path of the field.
     pub path: String,
@@ -20,7 +22,7 @@ pub struct Transition {
 }
 
 /// What a field is at one side of a change.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Side {
     /// Nobody told.
     Unknown,

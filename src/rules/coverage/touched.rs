@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bson::{RawBsonRef, RawDocument};
+use serde::{Deserialize, Serialize};
 
 use super::fields::{Word, is_id_like};
 use super::shape::{Side, Transition};
@@ -21,7 +22,7 @@ const STEPS_MAX: usize = 6;
 pub(super) const ANY: &str = "*";
 
 /// The set of paths that a change touches, as far as it is told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Touched {
     paths: Vec<String>,
     pub(super) has_more: bool,
@@ -77,7 +78,23 @@ pub(super) fn of<'c>(change: &Change<'c>) -> Walked<'c> {
     walked
 }
 
-fn known(image: Image<'_>) -> Option<&RawDocument> {
+/// The fields of a document that came or went as a whole, as far as the change tells them; nothing of another change.
+pub(super) fn of_whole<'c>(change: &Change<'c>) -> Walked<'c> {
+    let mut walked = Walked::default();
+    let (before, after) = match change.operation {
+        Operation::Insert => (None, known(change.after)),
+        Operation::Delete => (known(change.before), None),
+        Operation::Update | Operation::Replace => (None, None),
+    };
+    for element in before.or(after).map(elements).into_iter().flatten() {
+        let value = element.value();
+        let (before, after) = if before.is_some() { (Some(value), None) } else { (Some(None), value) };
+        walked.paths.push(WalkedPath { steps: vec![element.name_text().to_owned()], before, after });
+    }
+    walked
+}
+
+pub(super) fn known(image: Image<'_>) -> Option<&RawDocument> {
     match image {
         Image::Exact(document) => Some(document),
         Image::LookedUp(_) | Image::Absent | Image::Unknown => None,
@@ -220,10 +237,11 @@ fn step_text(step: RawBsonRef<'_>) -> String {
     }
 }
 
-fn find<'c>(document: &'c RawDocument, steps: &[String]) -> Option<RawBsonRef<'c>> {
+pub(super) fn find<'c>(document: &'c RawDocument, steps: &[impl AsRef<str>]) -> Option<RawBsonRef<'c>> {
     let (first, rest) = steps.split_first()?;
-    let mut value = element::get(document, first)?;
+    let mut value = element::get(document, first.as_ref())?;
     for step in rest {
+        let step = step.as_ref();
         value = match value {
             RawBsonRef::Document(document) => element::get(document, step)?,
             RawBsonRef::Array(array) => element::get(RawDocument::from_bytes(array.as_bytes()).ok()?, step)?,
