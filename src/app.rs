@@ -42,6 +42,7 @@ use crate::source::{self, ChangeStreamSource, Finding, Grade, ImageSetting, Sour
 
 pub use history::{From, History, HistoryProgress, Images};
 pub use image_plan::CollectionPlan;
+use image_plan::Readers;
 pub use recording::{Recorded, Recording, record};
 pub use relaying::{RelayAccount, Relaying};
 pub use reload::ReloadRequest;
@@ -270,19 +271,19 @@ impl App {
     }
 }
 
-/// Switches on the images that rules need, if the configuration wants that; warns of those that are missing.
+/// Switches on the images that rules and relays need, if the configuration wants that; warns of those that are missing.
 async fn see_to_images(config: &Config, rules: &RuleSet, source: &mut ChangeStreamSource) -> Result<(), SourceError> {
-    let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
-    if config.source.images == ImageSetting::Enable && rules.image_needs_of_all() != ImageNeeds::default() {
+    let readers = Readers { rules, relays: &config.relays().unwrap_or_default() };
+    if config.source.images == ImageSetting::Enable && readers.image_needs_of_all() != ImageNeeds::default() {
         let kept = source::kept_images(source).await?;
         let lacks = |kept: &source::KeptImages| {
-            kept.are_kept == Some(false) && needs(&kept.collection) != ImageNeeds::default()
+            kept.are_kept == Some(false) && readers.image_needs(&kept.collection) != ImageNeeds::default()
         };
         let lacking: Vec<Namespace> = kept.into_iter().filter(lacks).map(|kept| kept.collection).collect();
         source::enable_images(source, &lacking).await?;
     }
-    let mut missing = source::missing_images(source, &needs).await?;
-    name_undecided(rules, &mut missing);
+    let mut missing = source::missing_images(source, &|namespace| readers.image_needs(namespace)).await?;
+    readers.name_undecided(&mut missing);
     for Finding { text, help, .. } in &missing {
         tracing::warn!(help, "{text}");
     }
@@ -294,7 +295,7 @@ async fn see_to_images(config: &Config, rules: &RuleSet, source: &mut ChangeStre
 pub struct Probed {
     /// One fact each.
     pub findings: Vec<Finding>,
-    /// What the rules need of each collection; absent if the database does not tell its collections.
+    /// What rules and relays need of each collection; absent if the database does not tell its collections.
     pub images: Option<Vec<CollectionPlan>>,
 }
 
@@ -306,12 +307,12 @@ pub async fn probe(config: &Config) -> Result<Probed, AppError> {
     let client = mongo_client::connect(&config.source.uri).await?;
     let metrics = Arc::new(Metrics::new().map_err(AppError::Metrics)?);
     let rules = &config.rule_set;
+    let readers = Readers { rules, relays: &config.relays()? };
     let mut source = ChangeStreamSource::new(client.clone(), &config.source, config.plan(rules), metrics);
-    let needs = |namespace: &Namespace| rules.image_needs(&namespace.database, &namespace.collection);
-    let mut findings = source::probe(&mut source, &needs).await;
-    name_undecided(rules, &mut findings);
+    let mut findings = source::probe(&mut source, &|namespace| readers.image_needs(namespace)).await;
+    readers.name_undecided(&mut findings);
     let is_readable = findings.iter().all(|finding| finding.grade != Grade::Problem);
-    let images = if is_readable { image_plan::plans(rules, &mut source).await.ok() } else { None };
+    let images = if is_readable { image_plan::plans(&readers, &mut source).await.ok() } else { None };
     // A server that does not answer has been told already.
     if let Ok(Some(privileges)) = Privileges::find(&client).await {
         findings.extend(
@@ -346,25 +347,13 @@ fn unwritable(collection: &Namespace, privileges: &Privileges) -> Finding {
     }
 }
 
-/// Adds to what is told of a collection without images the rules that can not be decided there.
-fn name_undecided(rules: &RuleSet, findings: &mut [Finding]) {
-    for finding in findings {
-        let Some(collection) = &finding.collection else { continue };
-        let undecided = rules.rules_asking_what_was_in(&collection.database, &collection.collection);
-        if !undecided.is_empty() {
-            let names: Vec<&str> = undecided.iter().map(|rule| &***rule).collect();
-            finding.text.push_str(&format!("; rules that can not be decided: {}", names.join(", ")));
-        }
-    }
-}
-
 /// Says at the start, a line per fact, what this connector is going to do.
 fn tell(config: &Config, deployment: &str, lanes: &[LaneParts]) {
     let rules = &config.rule_set;
     let patterns: Vec<String> =
         config.watched().iter().map(|one| format!("{}.{}", one.database, one.collection)).collect();
     let sinks: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
-    let images = rules.image_needs_of_all();
+    let images = Readers { rules, relays: &config.relays().unwrap_or_default() }.image_needs_of_all();
     tracing::info!(name = config.name, deployment, version = env!("CARGO_PKG_VERSION"), "attaching");
     tracing::info!(collections = patterns.join(" "), stream = %config.scope().target(), "watching");
     tracing::info!(rules = rules.len(), before = images.before, after = images.after, "rules loaded; images they need");

@@ -1,17 +1,86 @@
-//! What `changeling check` says of images: a line for each collection that rules look at.
+//! What `changeling check` says of images: a line for each collection that rules or relays look at.
 
 use std::sync::Arc;
 
+use crate::explicit::Relays;
 use crate::namespace::Namespace;
 use crate::rules::{ImageKind, ImageNeeds, ImageReason, RuleSet, WithoutImage};
-use crate::source::{self, ChangeStreamSource, SourceError};
+use crate::source::{self, ChangeStreamSource, Finding, SourceError};
 
-/// What the rules need of one collection, and what it keeps.
+/// All that reads changes.
+pub(super) struct Readers<'r> {
+    pub(super) rules: &'r RuleSet,
+    pub(super) relays: &'r Relays,
+}
+
+impl Readers<'_> {
+    /// The images that they need of a collection.
+    pub(super) fn image_needs(&self, Namespace { database, collection }: &Namespace) -> ImageNeeds {
+        let of_relays = self.relays.image_needs(database, collection);
+        match self.relays.owns(database, collection) {
+            true => of_relays,
+            false => of_relays.or(self.rules.image_needs(database, collection)),
+        }
+    }
+
+    /// The images that they need of some collection.
+    pub(super) fn image_needs_of_all(&self) -> ImageNeeds {
+        self.rules.image_needs_of_all().or(self.relays.image_needs_of_all())
+    }
+
+    /// Which of them need an image of a collection, and for what.
+    fn image_reasons(&self, Namespace { database, collection }: &Namespace) -> Vec<ImageReason> {
+        let mut reasons = self.relays.image_reasons(database, collection);
+        if !self.relays.owns(database, collection) {
+            reasons.extend(self.rules.image_reasons(database, collection));
+        }
+        reasons
+    }
+
+    /// The ids of the rules and the names of the relays that look at a collection.
+    fn looking_at(&self, namespace: &Namespace) -> Vec<Arc<str>> {
+        let Namespace { database, collection } = namespace;
+        let relays = self.relays.collections().filter(|one| *one == namespace);
+        let mut looking: Vec<Arc<str>> = relays.map(|one| Relays::reader_name(one)).collect();
+        if self.relays.owns(database, collection) {
+            return looking;
+        }
+        for rule in self.rules.rule_ids_of(database, collection) {
+            if !looking.contains(rule) {
+                looking.push(Arc::clone(rule));
+            }
+        }
+        looking
+    }
+
+    /// Adds to what is told of a collection without images the rules that can not be decided there, and the relays that miss events.
+    pub(super) fn name_undecided(&self, findings: &mut [Finding]) {
+        for finding in findings {
+            let Some(namespace) = &finding.collection else { continue };
+            let Namespace { database, collection } = namespace;
+            let undecided = match self.relays.owns(database, collection) {
+                true => Vec::new(),
+                false => self.rules.rules_asking_what_was_in(database, collection),
+            };
+            if !undecided.is_empty() {
+                let names: Vec<&str> = undecided.iter().map(|rule| &***rule).collect();
+                finding.text.push_str(&format!("; rules that can not be decided: {}", names.join(", ")));
+            }
+            if self.relays.image_needs(database, collection) != ImageNeeds::default() {
+                finding.text.push_str(
+                    "; where an array of events is written whole, its relay can not tell which of them are new",
+                );
+            }
+        }
+    }
+}
+
+/// What rules and relays need of one collection, and what it keeps.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct CollectionPlan {
     /// The collection.
     pub collection: Namespace,
-    /// The rules that look at it.
+    /// The rules and relays that look at it.
     pub rules: Vec<Arc<str>>,
     /// `nothing`, `pre-image`, `post-image`, or `pre- and post-image`.
     pub needs: &'static str,
@@ -28,28 +97,22 @@ pub struct CollectionPlan {
     pub undecided: Vec<Arc<str>>,
 }
 
-/// The plan for every collection that is read and that rules look at.
+/// The plan for every collection that is read and that rules or relays look at.
 ///
 /// # Errors
 /// If the server can not be asked for its collections.
 pub(super) async fn plans(
-    rules: &RuleSet,
+    readers: &Readers<'_>,
     source: &mut ChangeStreamSource,
 ) -> Result<Vec<CollectionPlan>, SourceError> {
     let mut plans = Vec::new();
     for kept in source::kept_images(source).await? {
-        let Namespace { database, collection } = &kept.collection;
-        let mut looking: Vec<Arc<str>> = Vec::new();
-        for rule in rules.rule_ids_of(database, collection) {
-            if !looking.contains(rule) {
-                looking.push(Arc::clone(rule));
-            }
-        }
+        let looking = readers.looking_at(&kept.collection);
         if looking.is_empty() {
             continue;
         }
-        let reasons = rules.image_reasons(database, collection);
-        let needs = rules.image_needs(database, collection);
+        let reasons = readers.image_reasons(&kept.collection);
+        let needs = readers.image_needs(&kept.collection);
         let is_missing = needs != ImageNeeds::default() && kept.are_kept != Some(true);
         plans.push(CollectionPlan {
             rules: looking,

@@ -9,8 +9,11 @@ mod embedded;
 mod event_store;
 mod found;
 mod outbox;
+mod reads;
 mod relayed;
 mod settings;
+
+use std::sync::Arc;
 
 use bson::{RawBson, RawDocument};
 
@@ -20,11 +23,12 @@ pub use outbox::{
     AdditionalMissing, CustomForm, CustomSettings, DebeziumFields, DebeziumRoute, DebeziumSettings, InvalidOperations,
     Layout, OutboxSettings, PayloadFormat,
 };
+pub use reads::{RelayReads, UpdatesRead};
 pub use settings::{CleanUp, RelayError, RelaySettings};
 
 use crate::change::Change;
 use crate::namespace::Namespace;
-use crate::rules::{ImageNeeds, Outcome};
+use crate::rules::{ImageKind, ImageNeeds, ImageReason, Outcome, WithoutImage};
 use embedded::EmbeddedOutbox;
 use event_store::EventStore;
 use outbox::Outbox;
@@ -33,6 +37,7 @@ use outbox::Outbox;
 #[derive(Debug, Default)]
 pub struct Relays {
     relays: Vec<Relay>,
+    reads: Vec<RelayReads>,
 }
 
 #[derive(Debug)]
@@ -145,7 +150,8 @@ impl Relays {
     /// The first setting that can not be used.
     pub fn new(settings: &[RelaySettings]) -> Result<Self, RelayError> {
         let relays = settings.iter().enumerate().map(|(number, settings)| Relay::new(number, settings));
-        Ok(Self { relays: relays.collect::<Result<_, RelayError>>()? })
+        let relays = relays.collect::<Result<_, RelayError>>()?;
+        Ok(Self { relays, reads: settings.iter().map(RelayReads::of).collect() })
     }
 
     /// Of every relay whose settings can not be used, why.
@@ -164,6 +170,11 @@ impl Relays {
         self.relays.iter().map(Relay::collection)
     }
 
+    /// What every relay needs of the changes of its collection, in the order of their numbers.
+    pub fn reads(&self) -> &[RelayReads] {
+        &self.reads
+    }
+
     /// True if changes of this collection are for a relay alone, so that no rule sees them.
     pub fn owns(&self, database: &str, collection: &str) -> bool {
         let is_it = |relay: &Relay| !matches!(relay, Relay::Embedded(_)) && relay.is_of(database, collection);
@@ -176,7 +187,32 @@ impl Relays {
         relays.fold(ImageNeeds::default(), |needs, relay| needs.or(relay.image_needs()))
     }
 
-    /// The same over all collections of relays: what the stream is opened with.
+    /// Why relays need images of a collection; empty if they need none.
+    pub fn image_reasons(&self, database: &str, collection: &str) -> Vec<ImageReason> {
+        let is_it = |reads: &&RelayReads| {
+            let Namespace { database: own_database, collection: own } = &reads.collection;
+            !reads.is_alone && own == collection && own_database == database
+        };
+        let reason = |reads: &RelayReads| ImageReason {
+            image: ImageKind::Before,
+            rule: Self::reader_name(&reads.collection),
+            path: match &reads.updates {
+                UpdatesRead::Touching(path) => path.clone(),
+                UpdatesRead::All | UpdatesRead::NotSetting(_) => "the array of events".to_owned(),
+            },
+            part: "embedded_outbox",
+            // Of an array that is written whole, nobody knows which elements are new.
+            without: WithoutImage::Undecided,
+        };
+        self.reads.iter().filter(is_it).map(reason).collect()
+    }
+
+    /// What a relay is called among those that look at a collection.
+    pub fn reader_name(collection: &Namespace) -> Arc<str> {
+        format!("relay {collection}").into()
+    }
+
+    /// What relays need over all their collections: what the stream is opened with.
     pub fn image_needs_of_all(&self) -> ImageNeeds {
         self.relays.iter().fold(ImageNeeds::default(), |needs, relay| needs.or(relay.image_needs()))
     }

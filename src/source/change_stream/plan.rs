@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::push_down;
 use super::scope::{Scope, exact};
-use crate::explicit::Relays;
+use crate::explicit::{RelayReads, Relays};
 use crate::namespace::Namespace;
 use crate::rules::{ImageNeeds, NamespacePattern, PushDown, RuleSet};
 use crate::source::StreamCount;
@@ -32,14 +32,16 @@ pub struct StreamPlan {
     pub scope: Scope,
     /// The images that are asked for on every update, replace and delete, where the server has them.
     pub images: ImageNeeds,
-    /// What the server leaves out.
+    /// What the server leaves out of what no relay needs.
     pub push_down: PushDown,
+    /// What relays need beside that; empty also where nothing is left out.
+    pub relays: Vec<RelayReads>,
 }
 
 impl Plan {
     /// One stream over everything, from which nothing is left out.
     pub fn new(scope: Scope, images: ImageNeeds) -> Self {
-        Self::one(StreamPlan { scope, images, push_down: PushDown::NOTHING })
+        Self::one(StreamPlan { scope, images, push_down: PushDown::NOTHING, relays: Vec::new() })
     }
 
     /// One stream over everything.
@@ -56,18 +58,19 @@ impl Plan {
         streams: StreamCount,
         is_pushed_down: bool,
     ) -> Self {
-        // What relays can do without is not known yet: with one, nothing is left out.
-        let push_down = |covers: &dyn Fn(&NamespacePattern) -> bool| match is_pushed_down && relays.is_empty() {
+        let push_down = |covers: &dyn Fn(&NamespacePattern) -> bool| match is_pushed_down {
             true => rules.push_down(covers),
             false => PushDown::NOTHING,
         };
+        let relays_of = |covers: &dyn Fn(&Namespace) -> bool| -> Vec<RelayReads> {
+            let reads = relays.reads().iter().filter(|relay| is_pushed_down && covers(&relay.collection));
+            reads.cloned().collect()
+        };
         let images = rules.image_needs_of_all().or(relays.image_needs_of_all());
         let scope = Scope::covering(watched, written);
-        let plan = Self::one(StreamPlan { scope, images, push_down: push_down(&|_| true) });
-        if !relays.is_empty() {
-            return plan;
-        }
-        let Some(with_images) = collections_for_images(rules, watched, streams) else { return plan };
+        let plan =
+            Self::one(StreamPlan { scope, images, push_down: push_down(&|_| true), relays: relays_of(&|_| true) });
+        let Some(with_images) = collections_for_images(rules, relays, watched, streams) else { return plan };
         let is_one_of_them = |pattern: &NamespacePattern| exact(pattern).is_some_and(|one| with_images.contains(&one));
         let others: Vec<NamespacePattern> = watched.iter().filter(|one| !is_one_of_them(one)).cloned().collect();
         let (first, hidden) = (with_images.iter().map(pattern).collect::<Vec<_>>(), [written, &with_images].concat());
@@ -77,11 +80,17 @@ impl Plan {
         }
         let names_one =
             |pattern: &NamespacePattern| with_images.iter().any(|one| pattern.matches(&one.database, &one.collection));
-        let first = StreamPlan { scope: first, images, push_down: push_down(&names_one) };
+        let first = StreamPlan {
+            scope: first,
+            images,
+            push_down: push_down(&names_one),
+            relays: relays_of(&|collection| with_images.contains(collection)),
+        };
         let second = StreamPlan {
             scope: second,
             images: ImageNeeds::default(),
             push_down: push_down(&|pattern| !is_one_of_them(pattern)),
+            relays: relays_of(&|collection| !with_images.contains(collection)),
         };
         Self { streams: vec![first, second], ..plan }
     }
@@ -122,11 +131,20 @@ impl Plan {
 /// images for one with them; and they delay a change by up to their await time.
 fn collections_for_images(
     rules: &RuleSet,
+    relays: &Relays,
     watched: &[NamespacePattern],
     streams: StreamCount,
 ) -> Option<Vec<Namespace>> {
-    let (with, without): (Vec<_>, Vec<_>) =
-        rules.needs_by_pattern().into_iter().partition(|(_, needs)| *needs != ImageNeeds::default());
+    let mut needs = rules.needs_by_pattern();
+    for collection in relays.collections() {
+        let Namespace { database, collection: name } = collection;
+        let needed = relays.image_needs(database, name);
+        match needs.iter_mut().find(|(known, _)| exact(known).is_some_and(|known| known == *collection)) {
+            Some((_, known)) => *known = known.or(needed),
+            None => needs.push((pattern(collection), needed)),
+        }
+    }
+    let (with, without): (Vec<_>, Vec<_>) = needs.into_iter().partition(|(_, needs)| *needs != ImageNeeds::default());
     let is_watched = |one: &Namespace| watched.iter().any(|pattern| pattern.matches(&one.database, &one.collection));
     let with: Option<Vec<Namespace>> = with.iter().map(|(pattern, _)| exact(pattern)).collect();
     let mut with = with?;
@@ -150,7 +168,7 @@ impl StreamPlan {
     /// The stages after `$changeStream`.
     pub(super) fn stages(&self) -> Vec<Document> {
         let mut stages = self.scope.stages();
-        stages.extend(push_down::stages(&self.push_down, self.images));
+        stages.extend(push_down::stages(&self.push_down, &self.relays, self.images));
         stages
     }
 
@@ -216,6 +234,35 @@ rules:
         assert_eq!(streams(&evidence, StreamCount::Two).len(), 1, "an event would tell of it");
         let all_need_images = rules(&FEW.replace("on: insert", "when: {x: changed}"));
         assert_eq!(streams(&all_need_images, StreamCount::Two).len(), 1);
+    }
+
+    #[test]
+    fn an_embedded_outbox_needs_images_and_an_outbox_does_not() {
+        let relays = |settings: &str| {
+            let settings: Vec<crate::explicit::RelaySettings> = serde_json::from_str(settings).unwrap();
+            Relays::new(&settings).unwrap()
+        };
+        let outbox = r#"{"outbox": {"collection": "shop.outbox", "layout": "debezium"}}"#;
+        let embedded = r#"{"embedded_outbox": {"collection": "shop.people"}}"#;
+        let made = rules("version: 1\nrules: [{event: Made, collection: shop.carts, on: insert}]\n");
+        let streams = |settings: &str, streams| {
+            let relays = relays(settings);
+            let mut watched = made.namespaces();
+            watched.extend(relays.collections().map(pattern));
+            let plan = Plan::for_rules(&made, &relays, &watched, &[], streams, true);
+            let word = |one: &StreamPlan| {
+                let relays: Vec<String> = one.relays.iter().map(|relay| relay.collection.to_string()).collect();
+                format!("{} {} for {}", one.scope.target(), one.images.before, relays.join(" "))
+            };
+            plan.streams().iter().map(word).collect::<Vec<_>>()
+        };
+        assert_eq!(streams(&format!("[{outbox}]"), StreamCount::Two), ["database shop false for shop.outbox"]);
+        let both = format!("[{outbox}, {embedded}]");
+        assert_eq!(streams(&both, StreamCount::Auto), ["database shop true for shop.outbox shop.people"]);
+        assert_eq!(
+            streams(&both, StreamCount::Two),
+            ["collection shop.people true for shop.people", "database shop false for shop.outbox"]
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::rules::NamespacePattern;
 /// Above this many namespaces a filter on them costs the server more than sending the changes that nobody asked for
 /// (measured on MongoDB 6.0: to leave a change out takes 2.5 us with one namespace, 3.5 with two and the notices, 12 with
 /// twenty; to send it takes 9).
-const FILTERED_NAMESPACES_MAX: usize = 3;
+pub(super) const FILTERED_NAMESPACES_MAX: usize = 3;
 
 /// The collection that a pattern names, if it names exactly one.
 pub(super) fn exact(pattern: &NamespacePattern) -> Option<Namespace> {
@@ -19,7 +19,8 @@ pub(super) fn exact(pattern: &NamespacePattern) -> Option<Namespace> {
         .then(|| Namespace { database: pattern.database.clone(), collection: pattern.collection.clone() })
 }
 
-fn document(namespace: &Namespace) -> Document {
+/// The namespace as changes name it.
+pub(super) fn document_of(namespace: &Namespace) -> Document {
     doc! {"db": &namespace.database, "coll": &namespace.collection}
 }
 
@@ -125,13 +126,14 @@ impl Scope {
     /// its oplog, before it makes an event (source: `change_stream_rewrite_helpers.cpp` of MongoDB).
     pub(super) fn stages(&self) -> Vec<Document> {
         if !self.only.is_empty() {
-            let mut any: Vec<Document> = self.only.iter().map(|namespace| doc! {"ns": document(namespace)}).collect();
+            let mut any: Vec<Document> =
+                self.only.iter().map(|namespace| doc! {"ns": document_of(namespace)}).collect();
             // What ends a stream or renames a collection must come through.
             any.push(doc! {"operationType": {"$in": ["drop", "rename", "dropDatabase", "invalidate"]}});
             return vec![doc! {"$match": {"$or": any}}];
         }
         if !self.hidden.is_empty() {
-            let hidden: Vec<Document> = self.hidden.iter().map(document).collect();
+            let hidden: Vec<Document> = self.hidden.iter().map(document_of).collect();
             return vec![doc! {"$match": {"ns": {"$nin": hidden}}}];
         }
         Vec::new()
