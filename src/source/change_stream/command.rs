@@ -75,7 +75,8 @@ mod tests {
     fn images_are_asked_for_only_where_needed_and_never_required() {
         let orders = NamespacePattern { database: "shop".to_owned(), collection: "orders".to_owned() };
         let scope = Scope::covering(&[orders], &[]);
-        let plan = StreamPlan { scope, images: ImageNeeds::default(), push_down: PushDown::NOTHING };
+        let plan =
+            StreamPlan { scope, images: ImageNeeds::default(), push_down: PushDown::NOTHING, relays: Vec::new() };
         let command = |images| aggregate(&plan, &OpenAt::Now, images, false);
         assert_eq!(
             command(ImageNeeds::default()),
@@ -90,7 +91,8 @@ mod tests {
         let scope = Scope::covering(&[], &[]);
         assert_eq!(database(&scope), "admin");
         let time = ClusterTime { seconds: 7, increment: 1 };
-        let plan = StreamPlan { scope, images: ImageNeeds::default(), push_down: PushDown::NOTHING };
+        let plan =
+            StreamPlan { scope, images: ImageNeeds::default(), push_down: PushDown::NOTHING, relays: Vec::new() };
         let command = aggregate(&plan, &OpenAt::Time(time), ImageNeeds::default(), true);
         assert_eq!(
             command.get_array("pipeline").unwrap(),
