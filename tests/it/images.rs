@@ -97,6 +97,44 @@ async fn a_run_switches_on_the_images_that_rules_need_and_no_others() {
 }
 
 #[tokio::test]
+async fn an_embedded_outbox_needs_the_document_before_and_an_outbox_needs_nothing() {
+    let server = shared().await.unwrap();
+    let name = free_name("images");
+    let database = server.client().await.unwrap().database(&name);
+    for collection in ["orders", "outbox"] {
+        database.create_collection(collection).await.unwrap();
+    }
+    let config = |images: &str| {
+        format!(
+            "name: {name}\nsource: {{uri: \"{}\", await_time: 50ms, images: {images}}}\nrules: []\nsinks: {{out: {{stdout: {{}}}}}}\n\
+             explicit: [{{embedded_outbox: {{collection: {name}.orders}}}}, {{outbox: {{collection: {name}.outbox, layout: debezium}}}}]\n\
+             checkpoint: {{file: position}}\nhttp: {{listen: 127.0.0.1:0}}\n",
+            server.uri()
+        )
+    };
+    let program = Program::with_config(&config("as_is"));
+    let finished = program.run(&["check", "--json"]).await.expect_code(0);
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let plans = report["images"].as_array().unwrap();
+    let plan = |collection: &str| {
+        let name = format!("{name}.{collection}");
+        plans.iter().find(|plan| plan["collection"] == name.as_str()).unwrap_or_else(|| panic!("{report}"))
+    };
+    assert_eq!((&plan("outbox")["needs"], &plan("outbox")["reasons"]), (&"nothing".into(), &Value::Array(Vec::new())));
+    let (orders, relay) = (plan("orders"), format!("relay {name}.orders"));
+    let reason = serde_json::json!(
+        {"image": "before", "rule": relay, "path": "_events", "part": "embedded_outbox", "without": "undecided"}
+    );
+    assert_eq!((&orders["needs"], &orders["reasons"]), (&"pre-image".into(), &Value::Array(vec![reason])));
+    assert_eq!(orders["rules"], serde_json::json!([relay]));
+    let warned = report["database"].to_string();
+    assert!(warned.contains("its relay can not tell which of them are new"), "{report}");
+    let running = Program::with_config(&config("enable")).start(&["run"]);
+    wait_until("the source is open", async || running.stderr().contains("the source is open")).await;
+    assert!(keeps_images(&database, "orders").await && !keeps_images(&database, "outbox").await);
+}
+
+#[tokio::test]
 async fn a_user_who_may_not_switch_images_on_is_told_which_role_to_grant() {
     let login = Login { user: "root".to_owned(), password: "rootPassword".to_owned() };
     let server = ReplicaSet::start(&ReplicaSetOptions { login: Some(login), ..Default::default() }).await.unwrap();
