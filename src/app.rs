@@ -70,11 +70,11 @@ pub enum AppError {
     /// Neither the configuration nor the program gave a sink.
     #[error("there is no sink: events would go nowhere\nhelp: add one under sinks, for example out: {{stdout: {{}}}}")]
     NoSink,
-    /// A rule names a sink that neither the configuration nor the program has.
-    #[error("the rule \"{rule}\" names the sink \"{sink}\", which is not there\nhelp: the sinks are {known}", known = .known.join(", "))]
+    /// A rule or a relay names a sink that neither the configuration nor the program has.
+    #[error("{reader} names the sink \"{sink}\", which is not there\nhelp: the sinks are {known}", known = .known.join(", "))]
     UnknownSink {
-        /// The id of the rule.
-        rule: String,
+        /// What names it.
+        reader: String,
         /// The name that it gives.
         sink: String,
         /// The names that there are.
@@ -239,12 +239,7 @@ impl App {
         if lanes.is_empty() {
             return Err(AppError::NoSink);
         }
-        if let Some((rule, sink)) =
-            rules.named_sinks().find(|(_, sink)| !lanes.iter().any(|lane| *lane.name == ***sink))
-        {
-            let known = lanes.iter().map(|lane| lane.name.clone()).collect();
-            return Err(AppError::UnknownSink { rule: rule.to_string(), sink: sink.to_string(), known });
-        }
+        check_named_sinks(&config, &rules, &lanes)?;
         let dead_letters = sink::build_dead_letters(&config.dead_letters(), &envelope, &config.source.uri)?;
         let store = checkpoint::build(&config.checkpoint, &config.name, &client).await?;
         tell(&config, &deployment, &lanes);
@@ -268,6 +263,22 @@ impl App {
             status,
         };
         Ok((pipeline, client))
+    }
+}
+
+/// Rules and relays may name sinks of the configuration and of the program; only now all are known.
+fn check_named_sinks(config: &Config, rules: &RuleSet, lanes: &[LaneParts]) -> Result<(), AppError> {
+    let by_rules = rules.named_sinks().map(|(rule, sink)| (format!("the rule \"{rule}\""), sink.to_string()));
+    let by_relays = config.explicit.iter().flat_map(|relay| {
+        relay.sinks().iter().map(|sink| (format!("the relay of {}", relay.collection()), sink.clone()))
+    });
+    let is_missing = |(_, sink): &(String, String)| !lanes.iter().any(|lane| lane.name == *sink);
+    match by_rules.chain(by_relays).find(is_missing) {
+        Some((reader, sink)) => {
+            let known = lanes.iter().map(|lane| lane.name.clone()).collect();
+            Err(AppError::UnknownSink { reader, sink, known })
+        }
+        None => Ok(()),
     }
 }
 
@@ -357,6 +368,11 @@ fn tell(config: &Config, deployment: &str, lanes: &[LaneParts]) {
     tracing::info!(name = config.name, deployment, version = env!("CARGO_PKG_VERSION"), "attaching");
     tracing::info!(collections = patterns.join(" "), stream = %config.scope().target(), "watching");
     tracing::info!(rules = rules.len(), before = images.before, after = images.after, "rules loaded; images they need");
+    if !config.explicit.is_empty() {
+        let relays: Vec<String> =
+            config.explicit.iter().map(|relay| format!("{} {}", relay.kind(), relay.collection())).collect();
+        tracing::info!(relays = relays.join(", "), "relaying explicit events");
+    }
     tracing::info!(sinks = sinks.join(" "), "delivering");
 }
 

@@ -129,7 +129,8 @@ async fn an_embedded_outbox_needs_the_document_before_and_an_outbox_needs_nothin
     assert_eq!(orders["rules"], serde_json::json!([relay]));
     let warned = report["database"].to_string();
     assert!(warned.contains("its relay can not tell which of them are new"), "{report}");
-    let running = Program::with_config(&config("enable")).start(&["run"]);
+    let program = Program::with_config(&config("enable"));
+    let running = program.start(&["run"]);
     wait_until("the source is open", async || running.stderr().contains("the source is open")).await;
     assert!(keeps_images(&database, "orders").await && !keeps_images(&database, "outbox").await);
 }

@@ -223,7 +223,9 @@ fn check_hashes(events: &[Value]) {
 async fn bad_rules_are_refused_and_told_and_those_before_stay_in_force() {
     let server = shared().await.unwrap();
     let client = server.client().await.unwrap();
-    let scene = Scene::new(&server.uri(), "reload: {watch: false}\n");
+    let ledger = free_name("ledger") + ".ledger";
+    let more = format!("reload: {{watch: false}}\nexplicit: [{{event_store: {{collection: {ledger}}}}}]\n");
+    let scene = Scene::new(&server.uri(), &more);
     let orders = client.database(&scene.database).collection::<Document>("orders");
     let running = scene.started().await;
     // However early and however often it comes, it never ends the program.
@@ -242,6 +244,7 @@ async fn bad_rules_are_refused_and_told_and_those_before_stay_in_force() {
         (failing, vec!["this one fails", "rules/orders.yaml:"]),
         ("rules: [".to_owned(), vec!["Y001"]),
         (rules(&scene.database, 1).replace("on: insert", "on: insert, to: [nowhere]"), vec!["C017", "nowhere"]),
+        (rules(&scene.database, 1).replace(&format!("{}.extra", scene.database), &ledger), vec!["a relay takes"]),
     ] {
         refused += 1.0;
         scene.install(&bad);
