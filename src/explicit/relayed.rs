@@ -18,7 +18,7 @@ const NAMES_MAX: usize = 1_024;
 
 /// What the events of a relay have in common.
 #[derive(Debug)]
-pub(super) struct Common {
+pub(super) struct Sender {
     pub(super) database: Arc<str>,
     pub(super) collection: Arc<str>,
     pub(super) relay: Arc<str>,
@@ -65,7 +65,7 @@ impl Occasion {
     }
 }
 
-impl Common {
+impl Sender {
     /// A relay of this kind, whose events go to the sinks of these names, or to all if there is none.
     pub(super) fn new(kind: &'static str, collection: &Namespace, to: &[String]) -> Self {
         let destinations = to.iter().map(|sink| Destination { sink: sink.as_str().into(), address: None });

@@ -29,7 +29,7 @@ impl Store {
              source: {{uri: \"{}\", await_time: 50ms}}\n\
              rules: [rules.yaml]\n\
              explicit: [{{event_store: {{collection: {namespace}}}}}]\n\
-             checkpoint: {{file: {{path: checkpoint.json}}, interval: 50ms}}\n\
+             checkpoint: {{file: checkpoint.json, interval: 50ms}}\n\
              http: {{listen: \"127.0.0.1:{port}\"}}\n\
              sinks: {{lines: {{file: {{path: events.jsonl, fsync: never}}}}}}\n",
             server.uri()

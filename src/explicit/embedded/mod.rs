@@ -10,7 +10,7 @@ pub use settings::{EmbeddedCleanUp, EmbeddedOutboxSettings};
 
 use super::custom::{Custom, CustomError, Given, Paths};
 use super::found::{Flaw, plain_text};
-use super::relayed::{Common, Occasion};
+use super::relayed::{Occasion, Sender};
 use super::settings::RelayError;
 use super::{Done, Ignored, Noted};
 use crate::change::Change;
@@ -40,7 +40,7 @@ struct Maker {
     path: String,
     /// The id of an element is the first of these that it has.
     ids: Vec<Query>,
-    common: Common,
+    sender: Sender,
     custom: Custom,
     payload_bytes_max: usize,
     is_pulled: bool,
@@ -94,7 +94,7 @@ impl EmbeddedOutbox {
                 number,
                 path: settings.path.clone(),
                 ids,
-                common: Common::new(KIND, &settings.collection, &settings.to),
+                sender: Sender::new(KIND, &settings.collection, &settings.to),
                 custom,
                 payload_bytes_max: usize::try_from(settings.payload_bytes_max.0).unwrap_or(usize::MAX),
                 is_pulled: settings.clean_up == EmbeddedCleanUp::Pull,
@@ -135,9 +135,9 @@ impl Maker {
             Some(id) => {
                 let within =
                     elements(change.key).find(|field| field.name == b"_id").map_or(&[][..], |field| field.content.1);
-                self.common.event_id(within, id, &id_text)
+                self.sender.event_id(within, id, &id_text)
             }
-            None => self.common.event_id_by_place(change, &self.common.relay, element.index),
+            None => self.sender.event_id_by_place(change, &self.sender.relay, element.index),
         };
         let number = self.next_number;
         self.next_number = number.saturating_add(1);
@@ -154,10 +154,10 @@ impl Maker {
                     found.id_text = event_id.to_string();
                 }
                 let occasion = Occasion { evidence: element.evidence, ..Occasion::of_change(change, number) };
-                outcome.events.push(self.common.event(event_id, found, occasion));
+                outcome.events.push(self.sender.event(event_id, found, occasion));
             }
             Err(flaw) => {
-                let (index, path, relay) = (element.index, &self.path, &self.common.relay);
+                let (index, path, relay) = (element.index, &self.path, &self.sender.relay);
                 let reason =
                     format!("the element {index} of {path:?} in a document of {relay} can not be an event: {flaw}");
                 outcome.failed.push(FailedEvent { id: event_id, rule: relay.clone(), reason });
@@ -181,13 +181,13 @@ impl Maker {
     }
 
     fn fail_unseen(&self, change: &Change<'_>, index: u32, outcome: &mut Outcome) {
-        let (path, relay) = (&self.path, &self.common.relay);
+        let (path, relay) = (&self.path, &self.sender.relay);
         let reason = format!(
             "the element {index} of {path:?} in a document of {relay} became another one by a write inside of it, and is only known \
              with the document before the change\nhelp: let the server keep it (`changeling check` names the command), or append with \
              $push"
         );
-        let id = self.common.event_id_by_place(change, relay, index);
+        let id = self.sender.event_id_by_place(change, relay, index);
         outcome.failed.push(FailedEvent { id, rule: relay.clone(), reason });
     }
 }

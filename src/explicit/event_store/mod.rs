@@ -13,7 +13,7 @@ pub use settings::EventStoreSettings;
 
 use super::custom::{Custom, CustomError, Given, Paths, needed, place, singular};
 use super::found::{Flaw, needed_text, plain_text};
-use super::relayed::{Common, Occasion};
+use super::relayed::{Occasion, Sender};
 use super::settings::RelayError;
 use super::{Ignored, Noted, StreamFault, StreamFaultKind};
 use crate::change::{Change, Image, Operation, element};
@@ -36,7 +36,7 @@ pub(super) struct EventStore {
     version: Query,
     version_header: Arc<str>,
     custom: Custom,
-    common: Common,
+    sender: Sender,
     payload_bytes_max: usize,
     streams: Streams,
 }
@@ -76,7 +76,7 @@ impl EventStore {
             version: singular("version", &settings.version).map_err(error)?,
             version_header: "streamversion".into(),
             custom: custom.map_err(|found| error(named(found)))?,
-            common: Common::new(KIND, &settings.collection, &settings.to),
+            sender: Sender::new(KIND, &settings.collection, &settings.to),
             collection: settings.collection.clone(),
             payload_bytes_max: usize::try_from(settings.payload_bytes_max.0).unwrap_or(usize::MAX),
             streams: Streams::new(settings.first_version),
@@ -123,8 +123,8 @@ impl EventStore {
             Ok(mut found) => {
                 let value = bson::RawBson::Int64(version);
                 found.headers.push(Header { name: Arc::clone(&self.version_header), value });
-                let id = self.common.event_id(&[], found.id, &found.id_text);
-                outcome.events.push(self.common.event(id, found, Occasion::of_change(change, NUMBER)));
+                let id = self.sender.event_id(&[], found.id, &found.id_text);
+                outcome.events.push(self.sender.event(id, found, Occasion::of_change(change, NUMBER)));
             }
             Err(flaw) => self.fail(change, self.reason(&flaw), outcome),
         }
@@ -148,11 +148,11 @@ impl EventStore {
     /// Says, right before the event with the version that was found, what is wrong with its stream: in the stream's own order.
     fn gap(&self, change: &Change<'_>, stream: &str, (kind, expected, found): (StreamFaultKind, i64, i64)) -> Event {
         Event {
-            id: self.common.event_id_by_place(change, GAP, 0),
+            id: self.sender.event_id_by_place(change, GAP, 0),
             name: GAP.into(),
             rule: GAP.into(),
-            database: Arc::clone(&self.common.database),
-            collection: Arc::clone(&self.common.collection),
+            database: Arc::clone(&self.sender.database),
+            collection: Arc::clone(&self.sender.collection),
             subject: None,
             time: change.time(),
             partition_key: stream.to_owned(),
@@ -165,7 +165,7 @@ impl EventStore {
             data: rawdoc! {
                 "reason": "stream",
                 "kind": kind.as_str(),
-                "relay": &*self.common.relay,
+                "relay": &*self.sender.relay,
                 "stream": stream,
                 "expected": expected,
                 "found": found,
@@ -179,7 +179,7 @@ impl EventStore {
 
     fn fail(&mut self, change: &Change<'_>, reason: String, outcome: &mut Outcome) {
         let id = element::get(change.key, "_id").unwrap_or(RawBsonRef::Null);
-        let id = self.common.event_id(&[], id, &plain_text(id));
-        outcome.failed.push(FailedEvent { id, rule: Arc::clone(&self.common.relay), reason });
+        let id = self.sender.event_id(&[], id, &plain_text(id));
+        outcome.failed.push(FailedEvent { id, rule: Arc::clone(&self.sender.relay), reason });
     }
 }

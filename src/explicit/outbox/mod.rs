@@ -19,7 +19,7 @@ pub use settings::{
 
 use super::custom::{Custom, CustomError, Given};
 use super::found::{Flaw, plain_text};
-use super::relayed::{Common, Occasion};
+use super::relayed::{Occasion, Sender};
 use super::settings::{CleanUp, RelayError};
 use super::{Done, Ignored, Noted};
 use crate::change::element::{self, elements};
@@ -38,7 +38,7 @@ const KIND: &str = "outbox";
 pub(super) struct Outbox {
     number: usize,
     collection: Namespace,
-    common: Common,
+    sender: Sender,
     reader: Reader,
     payload_bytes_max: usize,
     clean_up: CleanUp,
@@ -97,7 +97,7 @@ impl Outbox {
         }
         Ok(Self {
             number,
-            common: Common::new(KIND, &settings.collection, &settings.to),
+            sender: Sender::new(KIND, &settings.collection, &settings.to),
             collection: settings.collection.clone(),
             reader,
             payload_bytes_max: usize::try_from(settings.payload_bytes_max.0).unwrap_or(usize::MAX),
@@ -153,8 +153,8 @@ impl Outbox {
         let id = element::get(document, "_id");
         match found {
             Ok(found) => {
-                let id = self.common.event_id(&[], found.id, &found.id_text);
-                outcome.events.push(self.common.event(id, found, occasion));
+                let id = self.sender.event_id(&[], found.id, &found.id_text);
+                outcome.events.push(self.sender.event(id, found, occasion));
             }
             Err(flaw) => self.fail(id, self.reason(&flaw), outcome),
         }
@@ -170,8 +170,8 @@ impl Outbox {
 
     fn fail(&mut self, document: Option<RawBsonRef<'_>>, reason: String, outcome: &mut Outcome) {
         let document = document.unwrap_or(RawBsonRef::Null);
-        let id = self.common.event_id(&[], document, &plain_text(document));
-        outcome.failed.push(FailedEvent { id, rule: self.common.relay.clone(), reason });
+        let id = self.sender.event_id(&[], document, &plain_text(document));
+        outcome.failed.push(FailedEvent { id, rule: self.sender.relay.clone(), reason });
     }
 
     /// True for an update that does nothing but mark a document as relayed.
