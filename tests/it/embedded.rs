@@ -85,7 +85,7 @@ fn others() -> Vec<Case> {
         update(doc! {"$pop": {"_events": 1}}, "", "~a"),
         update(doc! {"$unset": {"_events": 1}}, "", ""),
         update(doc! {"$set": {"_events.0.sent": true}}, "", ""),
-        update(doc! {"$set": {"_events.$[].sent": true}}, "", ""),
+        update(doc! {"$set": {"_events.$[].sent": true}}, "", "~a ~b"),
         Case {
             write: Write::Filtered(doc! {"$set": {"_events.$[one].sent": true}}, doc! {"one.id": "b"}),
             with_before: "",
