@@ -14,7 +14,7 @@ use super::pending::Pending;
 use super::types::{TypeNumber, Types};
 use super::{Figures, ParitySettings};
 use crate::change::Change;
-use crate::event::Event;
+use crate::event::{Event, GAP};
 use crate::position::ClusterTime;
 use crate::rules::coverage::ShapeBook;
 
@@ -191,7 +191,8 @@ impl Parity {
 
     /// Counts an event that has not been taken before.
     fn take(&mut self, event: &Event) -> Option<Item> {
-        if !self.moment.takes(&event.id) {
+        // What the connector tells of itself, such as a gap in a stream, is of neither side.
+        if &*event.name == GAP || !self.moment.takes(&event.id) {
             return None;
         }
         self.since.get_or_insert(self.moment.time);
