@@ -1,17 +1,22 @@
 //! What is shown: events as they come, and the table at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anstream::println;
 use async_trait::async_trait;
 use bson::Bson;
 use changeling::event::Event;
+use changeling::parity::{self, Judgement, Tone, Verdict};
 use changeling::sink::{Sink, SinkError, Undelivered};
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use owo_colors::{AnsiColors, OwoColorize};
 
+use crate::connector::Figures;
 use crate::deed::Deed;
+
+/// The width of the table of figures in characters.
+const WIDTH: usize = 130;
 
 /// A sink that prints events. It shows how small a sink of one's own can be.
 pub struct Screen;
@@ -32,7 +37,11 @@ impl Sink for Screen {
     }
 }
 
+/// A line for an event that rules made, and none for one of the outbox: each would be there twice.
 fn show(event: &Event) {
+    if event.explicit.is_some() {
+        return;
+    }
     const DATA_CHARACTERS_MAX: usize = 110;
     let subject = event.subject.as_deref().unwrap_or(&event.partition_key);
     let data = bson::Document::try_from(event.data.as_ref()).unwrap_or_default();
@@ -87,51 +96,85 @@ fn color(collection: &str) -> AnsiColors {
 struct Row {
     name: String,
     performed: u64,
+    explicit: u64,
     inferred: u64,
-    remark: &'static str,
+    remark: String,
     agrees: bool,
 }
 
-/// Prints the operations of the shop beside the events inferred. True if every kind that can be inferred agrees.
-pub fn compare(performed: &BTreeMap<Deed, u64>, inferred: &BTreeMap<String, u64>) -> bool {
-    let mut rows: Vec<Row> = performed.iter().map(|(deed, count)| row(*deed, *count, inferred)).collect();
-    for (name, count) in inferred {
+/// Prints the operations of the shop beside their events: those that it wrote down itself, and those that rules inferred. True if each
+/// operation has its explicit event, and every kind that can be inferred agrees.
+pub fn compare(performed: &BTreeMap<Deed, u64>, events: &Figures) -> bool {
+    let mut rows: Vec<Row> = performed.keys().map(|deed| row(*deed, performed, events)).collect();
+    let names: BTreeSet<&String> = events.inferred.keys().chain(events.explicit.keys()).collect();
+    for name in names {
         if !performed.keys().any(|deed| deed.to_string() == *name) {
-            let remark = "the shop did no such thing";
-            rows.push(Row { name: name.clone(), performed: 0, inferred: *count, remark, agrees: false });
+            let count = |counts: &BTreeMap<String, u64>| counts.get(name).copied().unwrap_or(0);
+            let (explicit, inferred) = (count(&events.explicit), count(&events.inferred));
+            let remark = "the shop did no such thing".to_owned();
+            rows.push(Row { name: name.clone(), performed: 0, explicit, inferred, remark, agrees: false });
         }
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["business operation", "performed", "inferred", ""]);
+    table.set_header(["business operation", "performed", "outbox", "inferred", ""]);
+    let figure = |count: u64| Cell::new(count).set_alignment(CellAlignment::Right);
     for row in &rows {
         let color = if row.agrees { Color::Green } else { Color::Red };
         table.add_row([
             Cell::new(&row.name),
-            Cell::new(row.performed).set_alignment(CellAlignment::Right),
-            Cell::new(row.inferred).set_alignment(CellAlignment::Right).fg(color),
-            Cell::new(row.remark),
+            figure(row.performed),
+            figure(row.explicit).fg(if row.explicit == row.performed { Color::Green } else { Color::Red }),
+            figure(row.inferred).fg(color),
+            Cell::new(&row.remark),
         ]);
     }
-    let total: u64 = rows.iter().map(|row| row.performed).sum();
-    let seen: u64 = rows.iter().map(|row| row.inferred).sum();
-    table.add_row([
-        Cell::new("all"),
-        Cell::new(total).set_alignment(CellAlignment::Right),
-        Cell::new(seen).set_alignment(CellAlignment::Right),
-        Cell::new(""),
-    ]);
+    let total = |count: fn(&Row) -> u64| figure(rows.iter().map(count).sum());
+    let (performed, explicit) = (total(|row| row.performed), total(|row| row.explicit));
+    table.add_row([Cell::new("all"), performed, explicit, total(|row| row.inferred), Cell::new("")]);
     println!("\n{table}\n");
     rows.iter().all(|row| row.agrees)
 }
 
-fn row(deed: Deed, performed: u64, inferred: &BTreeMap<String, u64>) -> Row {
+fn row(deed: Deed, performed: &BTreeMap<Deed, u64>, events: &Figures) -> Row {
     let name = deed.to_string();
-    let inferred = inferred.get(&name).copied().unwrap_or(0);
+    let own = performed.get(&deed).copied().unwrap_or(0);
+    let alike =
+        performed.iter().filter(|(other, _)| other.looks_like() == Some(deed)).map(|(_, count)| count).sum::<u64>();
+    let inferred = events.inferred.get(&name).copied().unwrap_or(0);
+    let explicit = events.explicit.get(&name).copied().unwrap_or(0);
     let (remark, agrees) = match deed.unseen_because() {
-        Some(reason) => (reason, inferred == 0),
-        None if performed == inferred => ("", true),
-        None => ("differs", false),
+        _ if explicit != own => ("not every one was relayed".to_owned(), false),
+        Some(reason) => (reason.to_owned(), inferred == 0),
+        None if own + alike != inferred => ("differs".to_owned(), false),
+        None if alike > 0 => (format!("{alike} of the inferred were something else"), true),
+        None => (String::new(), true),
     };
-    Row { name, performed, inferred, remark, agrees }
+    Row { name, performed: own, explicit, inferred, remark, agrees }
+}
+
+/// Prints how well the inferred events agree with those of the outbox, and for every type that rules do not know as well, why.
+pub fn judge(figures: &parity::Figures) {
+    println!("{}", parity::painted_table(figures, WIDTH, &paint));
+    for one in &figures.types {
+        let Judgement { verdict, reasons } = &one.judgement;
+        if matches!(verdict, Verdict::InferWithCare | Verdict::NeedsAnOutbox) {
+            let reason = reasons.first().map_or("", String::as_str);
+            println!("{} {}: {reason}", one.name.bold(), paint(verdict.tone(), verdict.as_str()));
+        }
+    }
+    for verdict in [Verdict::SafeToInfer, Verdict::Unknown] {
+        let count = figures.types.iter().filter(|one| one.judgement.verdict == verdict).count();
+        println!("{count} of {} types: {}", figures.types.len(), paint(verdict.tone(), verdict.as_str()));
+    }
+}
+
+fn paint(tone: Tone, text: &str) -> String {
+    match tone {
+        Tone::Heading => text.bold().to_string(),
+        Tone::Good => text.green().to_string(),
+        Tone::Warning => text.yellow().to_string(),
+        Tone::Bad => text.red().to_string(),
+        Tone::Faint => text.dimmed().to_string(),
+    }
 }

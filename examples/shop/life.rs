@@ -7,6 +7,8 @@ use crate::orders::Checkout;
 use crate::shop::{CUSTOMER_COUNT, Line, PRODUCT_COUNT, Result, Shop};
 
 const FIRST_ORDER: i64 = 1001;
+/// Who answers the telephone.
+const AGENTS: [&str; 3] = ["ada", "bea", "carl"];
 
 /// Plays the life of the order with this number, from 0.
 pub async fn live(shop: &Shop, seed: u64, number: u64) -> Result<()> {
@@ -23,7 +25,10 @@ pub async fn live(shop: &Shop, seed: u64, number: u64) -> Result<()> {
     let cart = shop.open_cart(&customer).await?;
     let lines = fill_cart(shop, cart, &mut chance).await?;
     if chance.happens(15) {
-        return shop.abandon_cart(cart).await;
+        return match chance.happens(40) {
+            true => shop.expire_cart(cart).await,
+            false => shop.abandon_cart(cart).await,
+        };
     }
     let order = FIRST_ORDER + i64::try_from(number).unwrap_or(0);
     while let Checkout::TooLittle(sku) = shop.check_out(cart, order, &customer, &lines, &mut chance).await? {
@@ -40,7 +45,7 @@ pub async fn live(shop: &Shop, seed: u64, number: u64) -> Result<()> {
 /// What happens in a shop beside orders.
 async fn around_the_shop(shop: &Shop, number: u64, chance: &mut Chance) -> Result<()> {
     let sku = format!("tea-{}", chance.within(0..PRODUCT_COUNT));
-    if chance.happens(20) {
+    if chance.happens(40) {
         let price_cents = shop.price_cents(&sku).await?;
         let new_price_cents = match chance.within(0..3) {
             0 => price_cents + 25,
@@ -49,12 +54,12 @@ async fn around_the_shop(shop: &Shop, number: u64, chance: &mut Chance) -> Resul
         };
         shop.set_price(&sku, new_price_cents).await?;
     }
-    if chance.happens(5) {
+    if chance.happens(15) {
         let sku = format!("special-{number}");
         shop.list_product(&sku, 1_250).await?;
         shop.retire_product(&sku).await?;
     }
-    if chance.happens(10) {
+    if chance.happens(20) {
         let customer = format!("customer-{}", chance.within(0..CUSTOMER_COUNT));
         shop.change_email(&customer, chance).await?;
     }
@@ -73,18 +78,18 @@ async fn fill_cart(shop: &Shop, cart: ObjectId, chance: &mut Chance) -> Result<V
         lines.push(line);
     }
     if chance.happens(25) {
+        shop.set_quantity(cart, 0, &lines[0], lines[0].quantity + 1).await?;
         lines[0].quantity += 1;
-        shop.set_quantity(cart, 0, lines[0].quantity).await?;
     }
     if lines.len() > 1
-        && chance.happens(20)
+        && chance.happens(35)
         && let Some(line) = lines.pop()
     {
-        shop.remove_from_cart(cart, &line.sku).await?;
+        shop.remove_from_cart(cart, &line).await?;
     }
     if chance.happens(25) {
         shop.apply_coupon(cart).await?;
-        if chance.happens(30) {
+        if chance.happens(60) {
             shop.remove_coupon(cart).await?;
         }
     }
@@ -93,15 +98,16 @@ async fn fill_cart(shop: &Shop, cart: ObjectId, chance: &mut Chance) -> Result<V
 
 async fn fulfil(shop: &Shop, order: i64, customer: &str, lines: &[Line], chance: &mut Chance) -> Result<()> {
     if chance.happens(12) {
-        return shop.cancel(order, lines).await;
+        let agent: &&str = chance.one_of(&AGENTS);
+        return shop.cancel(order, lines, agent).await;
     }
     shop.pay(order).await?;
-    if chance.happens(15) {
+    if chance.happens(25) {
         shop.change_address(order, chance).await?;
     }
     shop.ship(order).await?;
     shop.deliver(order).await?;
-    if chance.happens(8) {
+    if chance.happens(20) {
         shop.refund(order).await?;
     } else {
         let cents: i64 = lines.iter().map(|line| line.price_cents * i64::from(line.quantity)).sum();

@@ -1,5 +1,6 @@
-//! The main job in one command: a real MongoDB, a small shop that writes only its own collections, and changeling beside it,
-//! which infers from those writes what the shop did.
+//! The main job in one command: a real MongoDB, a small shop, and changeling beside it, which infers from the shop's writes what it
+//! did. The shop also writes an outbox, which changeling relays, so that the inferred events can be compared with the shop's own
+//! words.
 //!
 //! `cargo run --release --example shop [-- --orders N --seed N --keep --quiet]`
 
@@ -16,11 +17,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anstream::{eprintln, println};
+use changeling::parity;
 use changeling_servers::{ReplicaSet, ReplicaSetOptions};
 use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::connector::Connector;
+use crate::connector::{Connector, Figures};
 use crate::deed::{Deed, Tally};
 use crate::shop::Shop;
 
@@ -82,11 +84,11 @@ async fn play(arguments: &Arguments) -> Result<bool, Failure> {
     println!("changeling watches it with {} rules\n", connector.rule_count());
     run_shop(&shop, arguments).await?;
     let performed = shop.tally.figures();
-    let countable = performed.iter().filter(|(deed, _)| deed.unseen_because().is_none());
-    let expected = countable.map(|(_, count)| count).sum();
+    let expected = performed.iter().map(|(deed, count)| count * (1 + u64::from(deed.leaves_an_event()))).sum();
     connector.wait_for(expected).await?;
     if arguments.keep {
-        let agrees = report(&performed, &connector.figures().await?, started);
+        let (events, parity) = connector.figures().await?;
+        let agrees = report(&performed, &events, &parity, started);
         println!("\nMongoDB  {}", set.uri());
         if let Some(address) = connector.address() {
             println!("metrics  http://{address}/metrics");
@@ -96,8 +98,8 @@ async fn play(arguments: &Arguments) -> Result<bool, Failure> {
         return Ok(agrees);
     }
     // What comes while it drains counts too.
-    let inferred = connector.stop().await?;
-    Ok(report(&performed, &inferred, started))
+    let (events, parity) = connector.stop().await?;
+    Ok(report(&performed, &events, &parity, started))
 }
 
 /// Lives of orders, several at once, as in a shop with several customers.
@@ -112,13 +114,22 @@ async fn run_shop(shop: &Shop, arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(performed: &BTreeMap<Deed, u64>, inferred: &BTreeMap<String, u64>, started: Instant) -> bool {
-    let agrees = display::compare(performed, inferred);
-    let (operations, events): (u64, u64) = (performed.values().sum(), inferred.values().sum());
-    println!("{operations} business operations, {events} events, {:.1} s in all", started.elapsed().as_secs_f64());
+fn report(performed: &BTreeMap<Deed, u64>, events: &Figures, parity: &parity::Figures, started: Instant) -> bool {
+    let agrees = display::compare(performed, events);
+    let count = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    println!(
+        "{} business operations, {} explicit events, {} inferred ones, {:.1} s in all",
+        performed.values().sum::<u64>(),
+        count(&events.explicit),
+        count(&events.inferred),
+        started.elapsed().as_secs_f64()
+    );
     match agrees {
-        true => println!("every operation that left a change has its event"),
-        false => println!("the figures differ: see the table"),
+        true => {
+            println!("every operation that left a change has an event, and every event of the outbox was relayed\n")
+        }
+        false => println!("the figures differ: see the table\n"),
     }
+    display::judge(parity);
     agrees
 }
