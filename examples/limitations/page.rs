@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use changeling::parity::{self, Figures, Judgement};
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 
 use super::scenario::Scenario;
@@ -20,7 +21,29 @@ pub fn render(scenario: &Scenario, story: &Story) -> String {
         table.add_row([does, told.explicit.lines(), told.inferred.lines()]);
     }
     let _ = writeln!(text, "\n{table}\n");
+    text.push_str(&figures(&story.figures));
+    if let Some(better) = &story.better_figures {
+        let _ = write!(text, "\nWith better_rules, on the same changes:\n\n{}", figures(better));
+    }
+    text.push('\n');
     text.push_str(&wrapped(&format!("What helps: {}", scenario.helps)));
+    text
+}
+
+/// The figures of parity, and each verdict with its reasons.
+fn figures(figures: &Figures) -> String {
+    let mut figures = figures.clone();
+    // Milliseconds are not the same in every run.
+    figures.types.iter_mut().for_each(|one| one.lag_ms = None);
+    let mut text = parity::table(&figures, usize::from(WIDTH));
+    if text.is_empty() {
+        return "no event of either kind\n".to_owned();
+    }
+    text.push('\n');
+    for one in figures.types.iter().filter(|one| !one.judgement.reasons.is_empty()) {
+        let Judgement { verdict, reasons } = &one.judgement;
+        text.push_str(&wrapped(&format!("{} ({}): {}", one.name, verdict.as_str(), reasons.join("; "))));
+    }
     text
 }
 

@@ -30,6 +30,9 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// Rules, as in a rule file.
     pub rules: Vec<Value>,
+    /// Rules that do better on the same changes, where there are any.
+    #[serde(default)]
+    pub better_rules: Vec<Value>,
     /// Relays, as in a configuration.
     pub explicit: Vec<Value>,
     /// Settings of parity, as in a configuration.

@@ -11,7 +11,7 @@ use changeling::position::ClusterTime;
 use changeling::yaml::SourceFile;
 use changeling_servers::{ReplicaSet, ReplicaSetOptions};
 use mongodb::{Client, ClientSession, Database};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::scenario::{Gone, Scenario, Step, command, document};
@@ -61,9 +61,24 @@ impl Stage {
             self.perform(&database, step).await?;
             ends.push(now(&database).await?);
         }
-        let config = self.config(scenario)?;
         let start = From::At(ClusterTime { increment: begin.increment + 1, ..begin });
-        let images = Images::NeededAndLookedUp(config.rule_set.clone());
+        let mut story = self.read(scenario, &scenario.rules, start, &ends).await?;
+        if !scenario.better_rules.is_empty() {
+            story.better_figures = Some(self.read(scenario, &scenario.better_rules, start, &ends).await?.figures);
+        }
+        Ok(story)
+    }
+
+    /// What rules and relays make of the log from a place on.
+    async fn read(
+        &self,
+        scenario: &Scenario,
+        rules: &[Value],
+        start: From,
+        ends: &[ClusterTime],
+    ) -> Result<Story, Failure> {
+        let config = self.config(scenario, rules)?;
+        let images = Images::BeforeNeededAndLookedUp(config.rule_set.clone());
         let history = History::of_database(&config, start, &images).await?;
         let mut witness = Witness::new(&config, ends)?;
         history
@@ -96,9 +111,9 @@ impl Stage {
     }
 
     /// The configuration that reads this scenario; its rules lie in a folder of their own.
-    fn config(&self, scenario: &Scenario) -> Result<Config, Failure> {
+    fn config(&self, scenario: &Scenario, rules: &[Value]) -> Result<Config, Failure> {
         let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("rules.yaml"), json!({"version": 1, "rules": scenario.rules}).to_string())?;
+        std::fs::write(folder.path().join("rules.yaml"), json!({"version": 1, "rules": rules}).to_string())?;
         let config = json!({
             "name": "limitations",
             "source": {"uri": self.set.uri(), "watch": [DATABASE], "await_time": "100ms"},

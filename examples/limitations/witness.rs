@@ -7,6 +7,7 @@ use changeling::change::{Batch, Change, Entry};
 use changeling::config::Config;
 use changeling::event::{Event, Evidence, Payload};
 use changeling::explicit::{Noted, Relays};
+use changeling::parity::{Figures, Parity};
 use changeling::position::ClusterTime;
 use changeling::rules::{Outcome, RuleSet, Translation};
 
@@ -20,6 +21,10 @@ const TRANSACTION_BYTES_MAX: usize = 1 << 20;
 pub struct Story {
     /// What came of each step, in order.
     pub steps: Vec<Told>,
+    /// How well both kinds of events agree.
+    pub figures: Figures,
+    /// The same with the better rules, where there are any.
+    pub better_figures: Option<Figures>,
 }
 
 /// What came of one step.
@@ -40,13 +45,22 @@ struct Kind {
     name: String,
     first: String,
     count: u64,
+    is_event: bool,
 }
 
 impl Kinds {
-    fn add(&mut self, name: String, told: String) {
+    fn add(&mut self, event: &Event) {
+        self.count(&event.name, true, || described(event));
+    }
+
+    fn add_failure(&mut self, text: String) {
+        self.count(&text, false, || text.clone());
+    }
+
+    fn count(&mut self, name: &str, is_event: bool, first: impl Fn() -> String) {
         match self.0.iter_mut().find(|kind| kind.name == name) {
             Some(kind) => kind.count += 1,
-            None => self.0.push(Kind { name, first: told, count: 1 }),
+            None => self.0.push(Kind { name: name.to_owned(), first: first(), count: 1, is_event }),
         }
     }
 
@@ -54,7 +68,8 @@ impl Kinds {
     pub fn lines(&self) -> String {
         let line = |kind: &Kind| match kind.count {
             1 => kind.first.clone(),
-            count => format!("{} and {} more", kind.first, count - 1),
+            count if kind.is_event => format!("{} ×{count}", kind.first),
+            count => format!("{}, {count} times", kind.first),
         };
         match self.0.as_slice() {
             [] => "-".to_owned(),
@@ -68,6 +83,7 @@ pub struct Witness {
     rules: Arc<RuleSet>,
     relays: Relays,
     translation: Translation,
+    parity: Parity,
     outcome: Outcome,
     noted: Noted,
     /// The place in the log after each step.
@@ -78,15 +94,19 @@ pub struct Witness {
 impl Witness {
     /// # Errors
     /// If a relay can not be used as it is set up.
-    pub fn new(config: &Config, ends: Vec<ClusterTime>) -> Result<Self, Failure> {
-        let story = Story { steps: vec![Told::default(); ends.len()] };
+    pub fn new(config: &Config, ends: &[ClusterTime]) -> Result<Self, Failure> {
+        let story = Story { steps: vec![Told::default(); ends.len()], ..Story::default() };
+        let mut parity = Parity::new(&config.parity.clone().unwrap_or_default());
+        // In scenarios a rule has no id of its own: it is the name of its event.
+        parity.expect(config.rule_set.hash(), config.rule_set.rule_ids());
         Ok(Self {
+            parity,
             rules: config.rule_set.clone(),
             relays: config.relays()?,
             translation: Translation::new(TRANSACTION_BYTES_MAX),
             outcome: Outcome::default(),
             noted: Noted::default(),
-            ends,
+            ends: ends.to_vec(),
             story,
         })
     }
@@ -101,31 +121,38 @@ impl Witness {
         if let Some(time) = self.translation.open_at()
             && batch.ends(time)
         {
-            self.translation.end(&mut self.outcome);
-            self.tell(time);
+            self.end(time);
         }
     }
 
+    /// The transactions of a time have ended.
+    fn end(&mut self, time: ClusterTime) {
+        self.translation.end(&mut self.outcome);
+        self.parity.note_ended(time, &self.outcome.events);
+        self.tell(time);
+    }
+
     fn apply(&mut self, change: &Change<'_>) {
-        if let Some(time) = self.translation.open_at()
-            && self.translation.pass(change.cluster_time, &mut self.outcome)
-        {
-            self.tell(time);
+        if let Some(time) = self.translation.open_at().filter(|time| *time != change.cluster_time) {
+            self.end(time);
         }
-        match self.relays.owns(change.database, change.collection) {
+        let is_for_relays = self.relays.owns(change.database, change.collection);
+        match is_for_relays {
             true => self.translation.pass_by(change, &mut self.outcome),
             false => self.translation.apply(&self.rules, change, &mut self.outcome),
         };
         self.relays.apply(change, &mut self.outcome, &mut self.noted);
+        self.parity.note(change, is_for_relays, &self.outcome.events);
         self.tell(change.cluster_time);
     }
 
     /// There is no further change.
     pub fn finish(mut self) -> Story {
         if let Some(time) = self.translation.open_at() {
-            self.translation.end(&mut self.outcome);
-            self.tell(time);
+            self.end(time);
         }
+        self.parity.finish();
+        self.story.figures = self.parity.figures(true);
         self.story
     }
 
@@ -135,15 +162,14 @@ impl Witness {
         let Some(told) = self.story.steps.get_mut(step) else { return self.outcome.clear() };
         for event in &self.outcome.events {
             let kinds = if event.explicit.is_some() { &mut told.explicit } else { &mut told.inferred };
-            kinds.add(event.name.to_string(), described(event));
+            kinds.add(event);
         }
         for undecided in &self.outcome.undecided {
-            let text = format!("{} can not be decided: {}", undecided.rule, undecided.reason.explanation());
-            told.inferred.add(text.clone(), text);
+            let reason = undecided.reason.explanation();
+            told.inferred.add_failure(format!("{} can not be decided: {reason}", undecided.rule));
         }
         for failed in &self.outcome.failed {
-            let text = format!("{} can not be made: {}", failed.rule, failed.reason);
-            told.inferred.add(text.clone(), text);
+            told.inferred.add_failure(format!("{} can not be made: {}", failed.rule, failed.reason));
         }
         self.outcome.clear();
         self.noted.clear();

@@ -13,6 +13,7 @@ mod http;
 mod images;
 mod jsonpath_compliance;
 mod library;
+mod limitations;
 mod outbox;
 mod pipeline;
 mod pipeline_mongodb;
