@@ -240,6 +240,6 @@ async fn relays_beside_random_rules_give_the_same_events_whatever_the_server_lea
             }
         }
     }
-    assert!(relayed_count > 500 && sent < all, "{relayed_count} explicit events, {sent} bytes of {all}");
+    assert!(relayed_count > 100 && sent < all, "{relayed_count} explicit events, {sent} bytes of {all}");
     assert!(two_count > 0, "no rule set was read by two streams");
 }
