@@ -15,6 +15,7 @@ mod jsonpath_compliance;
 mod library;
 mod limitations;
 mod outbox;
+mod outbox_relay;
 mod outbox_to_nats;
 mod pipeline;
 mod pipeline_mongodb;

@@ -34,11 +34,10 @@ pub(super) enum RouterError {
 impl Router {
     pub(super) fn new(expression: &str, replacement: &str) -> Result<Self, RouterError> {
         let compile = |text: &str| {
-            // The last line of the message is the reason; those before show the expression.
-            let reason = |error: regex::Error| error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-            Regex::new(text).map_err(|error| RouterError::Expression { reason: reason(error) })
+            let unreadable = |error: regex::Error| RouterError::Expression { reason: reason_of(&error) };
+            Regex::new(text).map_err(unreadable)
         };
-        let (whole, expression) = (compile(&format!(r"\A(?:{expression})\z"))?, compile(expression)?);
+        let (expression, whole) = (compile(expression)?, compile(&format!(r"\A(?:{expression})\z"))?);
         let replacement = pieces(replacement, &expression).map_err(|reason| RouterError::Replacement { reason })?;
         Ok(Self { expression, whole, replacement })
     }
@@ -61,6 +60,13 @@ impl Router {
         topic.push_str(&value[first.end()..]);
         topic
     }
+}
+
+/// The last line of the message; those before show the expression.
+fn reason_of(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default().trim();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
 /// Takes a replacement apart by the rules of Java's `Matcher.appendReplacement`.
