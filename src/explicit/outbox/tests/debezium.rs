@@ -1,7 +1,7 @@
 //! What Debezium's outbox event router for MongoDB does, case by case (its code, and its tests).
 
-use bson::{Binary, Bson, Document, RawBson, bson, doc};
 use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, Document, RawBson, bson, doc};
 
 use super::*;
 use crate::event::{MessageForm, Payload};
