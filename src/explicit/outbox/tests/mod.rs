@@ -202,7 +202,7 @@ fn an_event_has_its_id_from_the_applications_id_alone() {
     assert_ne!(id_of(&settings, with("_id", doc! {"a": 1})), id_of(&settings, with("_id", doc! {"a": 1_i64})));
     let elsewhere = OutboxSettings { collection: Namespace::parse("shop2.outbox").unwrap(), ..settings };
     let mut relay = Outbox::new(0, &elsewhere).unwrap();
-    assert_ne!(first, relay.common.event_id(&[], RawBsonRef::Int32(1), "1"));
+    assert_ne!(first, relay.sender.event_id(&[], RawBsonRef::Int32(1), "1"));
 }
 
 #[test]
