@@ -34,7 +34,9 @@ use crate::metrics::Metrics;
 use crate::mongo_client::{self, ConnectError, Privileges};
 use crate::namespace::Namespace;
 use crate::outbox::{MongodbOutboxes, OutboxError, Outboxes};
-use crate::pipeline::{CoverageLog, LaneParts, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal};
+use crate::pipeline::{
+    CoverageLog, LaneParts, ParityLog, Pipeline, PipelineError, RuleSlot, RunReport, Status, StopSignal,
+};
 use crate::position::ClusterTime;
 use crate::rules::{ImageNeeds, RuleSet};
 use crate::sink::{self, Envelope, Sink, SinkError};
@@ -149,6 +151,9 @@ impl App {
         let status = Arc::new(Status::new());
         if config.coverage.is_on() {
             status.keep_coverage(CoverageLog::new(config.coverage.has_values()));
+        }
+        if let Some(settings) = &config.parity {
+            status.keep_parity(ParityLog::new(settings, metrics.clone()));
         }
         Ok(Self { config, custom: Vec::new(), http, metrics, status, reload: ReloadRequest::new() })
     }

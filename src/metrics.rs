@@ -63,7 +63,50 @@ pub struct Metrics {
     pub outboxes: OutboxMetrics,
     /// What relays of explicit events found beside them.
     pub relays: RelayMetrics,
+    /// How inferred and explicit events compare.
+    pub parity: ParityMetrics,
     late: LateGauges,
+}
+
+/// How inferred and explicit events compare.
+#[derive(Debug)]
+pub struct ParityMetrics {
+    /// What became of them, by `type` and `result`: matched, different, missing, extra. A pair counts once.
+    pub events: IntCounterVec,
+    /// The share of the inferred events that has an explicit one, by `type`.
+    pub precision: GaugeVec,
+    /// The share of the explicit events that has an inferred one, by `type`.
+    pub recall: GaugeVec,
+    /// How much later, in the middle, the explicit event of a pair was committed, by `type`.
+    pub lag_seconds: GaugeVec,
+    /// Events that wait for a partner.
+    pub pending: IntGauge,
+    /// Events that could not be compared.
+    pub given_up: IntCounter,
+}
+
+impl ParityMetrics {
+    fn new(families: &Families<'_>) -> Result<Self, prometheus::Error> {
+        let shares = |name: &str, help: &str| families.registered(GaugeVec::new(Opts::new(name, help), &["type"])?);
+        Ok(Self {
+            events: families.counters(
+                "changeling_parity_events_total",
+                "Inferred and explicit events compared.",
+                &["type", "result"],
+            )?,
+            precision: shares(
+                "changeling_parity_precision",
+                "The share of the inferred events that has an explicit one.",
+            )?,
+            recall: shares("changeling_parity_recall", "The share of the explicit events that has an inferred one.")?,
+            lag_seconds: shares(
+                "changeling_parity_lag_seconds",
+                "How much later the explicit event of a pair was committed.",
+            )?,
+            pending: families.gauge("changeling_parity_pending", "Events that wait for a partner.")?,
+            given_up: families.counter("changeling_parity_given_up_total", "Events that could not be compared.")?,
+        })
+    }
 }
 
 /// Which rules are in force, and how the last attempt to exchange them ended.
@@ -208,11 +251,13 @@ impl Families<'_> {
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-fn register_build_info(registry: &Registry) -> Result<(), prometheus::Error> {
+fn register_process(registry: &Registry) -> Result<(), prometheus::Error> {
     let build_info =
         GaugeVec::new(Opts::new("changeling_build_info", "Always 1; the labels tell the build."), &["version"])?;
     registry.register(Box::new(build_info.clone()))?;
     build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+    #[cfg(target_os = "linux")]
+    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
     Ok(())
 }
 
@@ -233,9 +278,7 @@ impl Metrics {
         let delivery_seconds = families.registered(HistogramVec::new(delivery, &["sink"])?)?;
         let saving = latency("changeling_checkpoint_save_seconds", "Time it takes to save a checkpoint.");
         let checkpoint_seconds = families.registered(Histogram::with_opts(saving)?)?;
-        register_build_info(&registry)?;
-        #[cfg(target_os = "linux")]
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        register_process(&registry)?;
         Ok(Self {
             changes: counters("changeling_changes_total", "Changes read.", &["operation", "collection"])?,
             changes_unmatched: counters(
@@ -287,6 +330,7 @@ impl Metrics {
             rule_set: RuleSetMetrics::new(&families)?,
             outboxes: OutboxMetrics::new(&families)?,
             relays: RelayMetrics::new(&families)?,
+            parity: ParityMetrics::new(&families)?,
             late: LateGauges::default(),
             registry,
         })

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bson::RawDocumentBuf;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -54,6 +56,9 @@ struct Saved {
     #[serde(skip_serializing_if = "Option::is_none")]
     after_invalidate: Option<String>,
     saved_at: String,
+    /// What is known of parity, in Base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parity: Option<String>,
 }
 
 /// What can be read of a file of any version.
@@ -260,6 +265,7 @@ impl Saved {
             after,
             after_invalidate,
             saved_at: bson::DateTime::now().try_to_rfc3339_string().unwrap_or_default(),
+            parity: checkpoint.parity.as_ref().map(|bytes| BASE64_STANDARD.encode(bytes)),
         }
     }
 
@@ -272,7 +278,9 @@ impl Saved {
         };
         let time = ClusterTime { seconds: self.seconds, increment: self.increment };
         let position = Position { time, resume };
-        Some(Checkpoint { deployment: self.deployment, scope: self.scope, position })
+        // Figures that can not be read are no reason to lose the position.
+        let parity = self.parity.and_then(|text| BASE64_STANDARD.decode(text).ok());
+        Some(Checkpoint { deployment: self.deployment, scope: self.scope, position, parity })
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Checkpoint {
     pub scope: String,
     /// Everything before this position has settled.
     pub position: Position,
+    /// What is known of parity, in a form of its own; absent if events are not compared.
+    pub parity: Option<Vec<u8>>,
 }
 
 /// A place that keeps one checkpoint per connector name, owned by one live process at a time.

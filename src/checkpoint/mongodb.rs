@@ -27,6 +27,8 @@ use crate::transactional_write::TransactionalWrite;
 const VERSION: i32 = 1;
 /// How long the server waits for a majority.
 const MAJORITY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The field that holds what is known of parity.
+const PARITY: &str = "parity";
 /// The code of a repeated `_id`.
 const DUPLICATE_KEY: i32 = 11_000;
 
@@ -257,6 +259,10 @@ impl Store for MongodbStore {
     async fn save(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let fields = fields(checkpoint).into_iter().map(|(name, value)| (name, literal(value)));
         let mut set = Document::from_iter(fields);
+        if checkpoint.parity.is_none() {
+            // Figures end where events are not compared any more: they could not be told from complete ones.
+            set.insert(PARITY, "$$REMOVE");
+        }
         set.insert("savedAt", "$$NOW");
         set.insert("owner.expiresAt", self.expires_at());
         self.update(vec![doc! {"$set": set}]).await
@@ -288,12 +294,11 @@ impl Store for MongodbStore {
 
     fn transactional_write(&self, checkpoint: &Checkpoint) -> Option<TransactionalWrite> {
         let namespace = self.collection.namespace();
-        Some(TransactionalWrite {
-            database: namespace.db,
-            collection: namespace.coll,
-            filter: self.filter(),
-            update: doc! {"$set": fields(checkpoint), "$currentDate": {"savedAt": true}},
-        })
+        let mut update = doc! {"$set": fields(checkpoint), "$currentDate": {"savedAt": true}};
+        if checkpoint.parity.is_none() {
+            update.insert("$unset", doc! {PARITY: ""});
+        }
+        Some(TransactionalWrite { database: namespace.db, collection: namespace.coll, filter: self.filter(), update })
     }
 }
 
@@ -310,7 +315,11 @@ fn fields(checkpoint: &Checkpoint) -> Document {
         Resume::AfterInvalidate(token) => insert_token(&mut document, "afterInvalidate", token),
         Resume::AtTime => {}
     }
-    doc! {"deployment": &checkpoint.deployment, "scope": &checkpoint.scope, "position": document}
+    let mut fields = doc! {"deployment": &checkpoint.deployment, "scope": &checkpoint.scope, "position": document};
+    if let Some(bytes) = &checkpoint.parity {
+        fields.insert(PARITY, bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: bytes.clone() });
+    }
+    fields
 }
 
 fn insert_token(document: &mut Document, field: &str, token: &RawDocumentBuf) {
@@ -336,5 +345,6 @@ fn checkpoint(document: &Document) -> Option<Checkpoint> {
         deployment: document.get_str("deployment").ok()?.to_owned(),
         scope: document.get_str("scope").ok()?.to_owned(),
         position: Position { time, resume },
+        parity: document.get_binary_generic(PARITY).ok().cloned(),
     })
 }

@@ -276,7 +276,7 @@ impl Config {
 
     /// How the source is read for these rules, which may be others than those of the files: a set that takes their place.
     pub fn plan(&self, rules: &RuleSet) -> Plan {
-        let is_pushed_down = self.source.push_down && !self.coverage.is_on();
+        let is_pushed_down = self.source.push_down && !self.coverage.is_on() && self.parity.is_none();
         // Settings that can not be used have been refused when the configuration was read.
         let relays = self.relays().unwrap_or_default();
         let watched = self.watched_for(rules);

@@ -1,4 +1,4 @@
-//! The small HTTP server for those who watch changeling: `/metrics`, `/healthz`, `/readyz` and `/coverage`.
+//! The small HTTP server for those who watch changeling: `/metrics`, `/healthz`, `/readyz`, `/coverage` and `/parity`.
 //!
 //! It listens on loopback unless told otherwise, and answers nothing that could change anything.
 
@@ -98,6 +98,7 @@ fn router(shared: Shared) -> Router {
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/coverage", get(coverage))
+        .route("/parity", get(parity))
         .with_state(shared)
 }
 
@@ -128,6 +129,19 @@ async fn coverage(State(shared): State<Shared>) -> Response {
         Some(log) => (TYPE, format!("{log:#}\n")).into_response(),
         None => {
             let help = serde_json::json!({"error": "no account is kept of it", "help": "set coverage: on in the configuration"});
+            (StatusCode::NOT_FOUND, TYPE, format!("{help}\n")).into_response()
+        }
+    }
+}
+
+/// How inferred and explicit events compare, or how to have it told.
+async fn parity(State(shared): State<Shared>) -> Response {
+    const TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+    match shared.status.parity().map(|log| log.to_json()) {
+        Some(log) => (TYPE, format!("{log:#}\n")).into_response(),
+        None => {
+            let help =
+                serde_json::json!({"error": "events are not compared", "help": "set parity: {} in the configuration"});
             (StatusCode::NOT_FOUND, TYPE, format!("{help}\n")).into_response()
         }
     }

@@ -6,7 +6,7 @@ use super::comparison::Parity;
 use super::footprint::ToldFootprint;
 use super::item::Side;
 use super::judgement::{self, Facts};
-use super::types::{Type, TypeNumber};
+use super::types::{Tally, Type, TypeNumber};
 use super::{Confusion, Difference, FailingShape, Figures, TypeFigures};
 use crate::position::ClusterTime;
 
@@ -49,8 +49,7 @@ impl Told<'_> {
 
     fn figures(&self, number: TypeNumber, kind: &Type) -> TypeFigures {
         let counts = &kind.counts;
-        let pairs = counts.matched + counts.different;
-        let share = |others: u64| (pairs + others > 0).then(|| pairs as f64 / (pairs + others) as f64);
+        let tally = Tally::of(kind);
         let mut differences: Vec<Difference> = counts
             .differences
             .iter()
@@ -73,9 +72,9 @@ impl Told<'_> {
             extra_count: counts.extra,
             other_key_count: counts.other_key,
             weak_count: counts.weak,
-            precision: share(counts.extra),
-            recall: share(counts.missing),
-            lag_ms: counts.lags.median_ms(),
+            precision: tally.precision(),
+            recall: tally.recall(),
+            lag_ms: tally.lag_ms(),
             differences,
             shapes,
             ..TypeFigures::default()

@@ -11,7 +11,7 @@ use super::footprint::{FootprintNumber, Footprints};
 use super::item::{Item, Side};
 use super::moment::{Moment, Unit};
 use super::pending::Pending;
-use super::types::{TypeNumber, Types};
+use super::types::{Tally, TypeNumber, Types};
 use super::{Figures, ParitySettings};
 use crate::change::Change;
 use crate::event::{Event, GAP};
@@ -114,6 +114,7 @@ impl Parity {
         }
         let Some(transaction) = &change.transaction else { return self.note_alone(change, is_relayed, events) };
         let unit = self.moment.unit_of(transaction);
+        self.moment.see_operation(unit, change.operation_index);
         if !is_relayed {
             self.moment.add_shape(unit, self.book.number(change));
         }
@@ -173,6 +174,16 @@ impl Parity {
     /// `has_values`.
     pub fn figures(&self, has_values: bool) -> Figures {
         account::figures(self, has_values)
+    }
+
+    /// Events that could not be compared: for want of memory, or because history was lost.
+    pub fn given_up_count(&self) -> u64 {
+        self.given_up_count
+    }
+
+    /// The counts of every type that is compared: what is cheap to ask often.
+    pub fn tallies(&self) -> impl Iterator<Item = Tally<'_>> {
+        self.types.all().iter().filter(|kind| kind.is_compared).map(Tally::of)
     }
 
     /// How many events wait for a partner.

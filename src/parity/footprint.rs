@@ -19,6 +19,8 @@ const SIGNATURES_MAX: usize = 16;
 pub(super) const SHAPES_MAX: usize = 8;
 /// Stands for further shapes of a transaction.
 const MORE: u32 = u32::MAX;
+/// Stands for changes of the transaction that were not seen: of collections that are not watched.
+const UNSEEN: u32 = u32::MAX - 1;
 
 /// The number of a footprint.
 pub(super) type FootprintNumber = u32;
@@ -42,6 +44,8 @@ struct Footprint {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ToldFootprint {
     pub(super) text: String,
+    /// There is more to it than was told apart: two that look alike need not be.
+    is_partly_seen: bool,
     signatures: BTreeMap<Vec<TypeNumber>, u64>,
 }
 
@@ -51,6 +55,13 @@ pub(super) fn add_shape(shapes: &mut Vec<u32>, shape: Option<u32>) {
     let shape = if shapes.len() < SHAPES_MAX || shapes.contains(&shape) { shape } else { MORE };
     if let Err(place) = shapes.binary_search(&shape) {
         shapes.insert(place, shape);
+    }
+}
+
+/// Notes that not every change of the transaction was seen.
+pub(super) fn add_unseen(shapes: &mut Vec<u32>) {
+    if let Err(place) = shapes.binary_search(&UNSEEN) {
+        shapes.insert(place, UNSEEN);
     }
 }
 
@@ -92,13 +103,16 @@ impl Footprints {
             let mut identity: Vec<usize> = known.iter().map(|(identity, _)| *identity).collect();
             let mut texts: Vec<&str> = known.iter().map(|(_, text)| *text).collect();
             texts.sort_unstable();
-            if footprint.shapes.contains(&MORE) {
-                identity.push(usize::MAX);
-                texts.push("more");
+            for (stand_in, words) in [(MORE, "more"), (UNSEEN, "changes of what is not watched")] {
+                if footprint.shapes.contains(&stand_in) {
+                    identity.push(usize::MAX - (u32::MAX - stand_in) as usize);
+                    texts.push(words);
+                }
             }
             let place = *identities.entry(identity).or_insert(number);
             let entry = told.entry(place).or_insert_with(|| ToldFootprint {
                 text: if texts.is_empty() { NO_CHANGE.to_owned() } else { texts.join(" + ") },
+                is_partly_seen: texts.len() > known.len(),
                 signatures: BTreeMap::new(),
             });
             for (signature, count) in &footprint.signatures {
@@ -130,6 +144,9 @@ pub(super) const NO_CHANGE: &str = "no change but the event itself";
 impl ToldFootprint {
     /// The other explicit types that came with it and without this one, if this one came with it without them.
     pub(super) fn shared_with(&self, kind: TypeNumber) -> Vec<(TypeNumber, u64)> {
+        if self.is_partly_seen {
+            return Vec::new();
+        }
         let has = |signature: &[TypeNumber], kind: TypeNumber| signature.binary_search(&kind).is_ok();
         let mut others: BTreeMap<TypeNumber, u64> = BTreeMap::new();
         for (signature, count) in self.signatures.iter().filter(|(signature, _)| !has(signature, kind)) {

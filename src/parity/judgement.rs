@@ -71,7 +71,7 @@ impl<'f> Facts<'f> {
         let mut proofs = Vec::new();
         if self.without_change > 0 && is_enough(self.without_change) {
             proofs.push(format!(
-                "{} left no change but {}: there is nothing that a rule could see",
+                "{} left no change but {}: there was nothing that a rule could see",
                 counted(self.without_change, "event"),
                 if self.without_change == 1 { "itself" } else { "themselves" }
             ));

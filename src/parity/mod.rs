@@ -22,6 +22,7 @@ pub use matrix::{Matrix, painted_matrix};
 pub use settings::ParitySettings;
 pub use state::StateError;
 pub use table::{Paint, Tone, grouped, lag, painted_table, share, table};
+pub use types::Tally;
 
 #[cfg(test)]
 mod tests;

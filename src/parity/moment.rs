@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::footprint::add_shape;
+use super::footprint::{add_shape, add_unseen};
 use super::item::Item;
 use crate::change::TransactionId;
 use crate::event::EventId;
@@ -23,6 +23,8 @@ pub(super) struct Unit {
     /// The text that events of the transaction carry, once it is needed.
     #[serde(skip)]
     text: Option<String>,
+    /// The index that the next of its changes has, if every change is seen.
+    next_operation: u32,
     /// The shapes of its business changes, in order.
     pub(super) shapes: Vec<u32>,
     pub(super) items: Vec<Item>,
@@ -40,6 +42,15 @@ pub(super) struct Moment {
     taken: Vec<u8>,
     /// The same, of those before the restart.
     restored: HashSet<[u8; 16], FixedState>,
+}
+
+/// The same, to be kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeptMoment {
+    time: bson::Timestamp,
+    units: Vec<Unit>,
+    is_too_large: bool,
+    taken: bson::Binary,
 }
 
 impl Moment {
@@ -80,6 +91,7 @@ impl Moment {
                 session: transaction.session.as_bytes().to_vec(),
                 number: transaction.number,
                 text: None,
+                next_operation: 0,
                 shapes: Vec::new(),
                 items: Vec::new(),
             });
@@ -90,6 +102,16 @@ impl Moment {
     /// The number of the transaction whose events carry this text, if one of its changes has come.
     pub(super) fn unit_with_text(&mut self, text: &str) -> Option<usize> {
         self.units.iter_mut().position(|unit| unit.text() == Some(text))
+    }
+
+    /// A change with this index came. Where indexes before it are left out, there are changes that nobody showed us.
+    pub(super) fn see_operation(&mut self, unit: usize, index: u32) {
+        let Some(unit) = self.units.get_mut(unit) else { return };
+        if index > unit.next_operation {
+            add_unseen(&mut unit.shapes);
+        }
+        // A smaller one is a repeat after a restart, or of another shard.
+        unit.next_operation = unit.next_operation.max(index.saturating_add(1));
     }
 
     pub(super) fn add_shape(&mut self, unit: usize, shape: Option<u32>) {
@@ -115,17 +137,23 @@ impl Moment {
         self.units.iter_mut().map(|unit| std::mem::take(&mut unit.items).len() as u64).sum()
     }
 
-    pub(super) fn kept(&self) -> (&[Unit], bson::Binary) {
+    pub(super) fn kept(&self) -> KeptMoment {
         let mut taken = self.taken.clone();
         taken.extend(self.restored.iter().flatten());
-        (&self.units, bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: taken })
+        KeptMoment {
+            time: self.time.into(),
+            units: self.units.clone(),
+            is_too_large: self.is_too_large,
+            taken: bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: taken },
+        }
     }
 
-    pub(super) fn restored(time: ClusterTime, units: Vec<Unit>, taken: &bson::Binary) -> Self {
+    pub(super) fn restored(kept: KeptMoment) -> Self {
+        let KeptMoment { time, units, is_too_large, taken } = kept;
         let count = units.iter().map(|unit| unit.items.len()).sum();
         let byte_count = units.iter().flat_map(|unit| &unit.items).map(Item::byte_count).sum();
         let restored = taken.bytes.as_chunks::<16>().0.iter().copied().collect();
-        Self { time, units, count, byte_count, restored, ..Self::default() }
+        Self { time: time.into(), units, count, byte_count, is_too_large, restored, ..Self::default() }
     }
 }
 

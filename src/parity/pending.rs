@@ -25,6 +25,7 @@ pub(super) struct Pending {
     /// By side, type and key, and by side and key: the numbers of the items, in order.
     lists: HashMap<u64, VecDeque<u64>, FixedState>,
     tentative: HashMap<TypeNumber, VecDeque<u64>>,
+    tentative_count: usize,
 }
 
 impl Pending {
@@ -34,7 +35,7 @@ impl Pending {
 
     /// The events that wait, without those that do not count.
     pub(super) fn counted(&self) -> u64 {
-        self.items.values().filter(|item| !item.is_tentative).count() as u64
+        (self.items.len() - self.tentative_count) as u64
     }
 
     pub(super) fn items(&self) -> impl DoubleEndedIterator<Item = &Item> {
@@ -51,6 +52,7 @@ impl Pending {
         }
         let mut surplus = None;
         if item.is_tentative {
+            self.tentative_count += 1;
             let same = self.tentative.entry(item.kind).or_default();
             same.push_back(number);
             surplus = if same.len() > TENTATIVE_MAX { same.front().copied() } else { None };
@@ -125,11 +127,12 @@ impl Pending {
                 self.lists.remove(&hash);
             }
         }
-        if item.is_tentative
-            && let Some(same) = self.tentative.get_mut(&item.kind)
-            && let Ok(place) = same.binary_search(&number)
-        {
-            same.remove(place);
+        if item.is_tentative {
+            self.tentative_count -= 1;
+            let same = self.tentative.entry(item.kind).or_default();
+            if let Ok(place) = same.binary_search(&number) {
+                same.remove(place);
+            }
         }
         Some(item)
     }

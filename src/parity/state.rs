@@ -8,7 +8,7 @@ use super::ParitySettings;
 use super::comparison::Parity;
 use super::footprint::{Footprints, KeptFootprints};
 use super::item::Item;
-use super::moment::{Moment, Unit};
+use super::moment::{KeptMoment, Moment};
 use super::types::{Type, TypeNumber};
 use crate::position::ClusterTime;
 use crate::rules::coverage::{KeptBook, ShapeBook};
@@ -43,9 +43,7 @@ struct Kept<F> {
     settings: KeptSettings,
     rule_set: Option<String>,
     since: Option<bson::Timestamp>,
-    time: bson::Timestamp,
-    taken: bson::Binary,
-    units: Vec<Unit>,
+    moment: KeptMoment,
     types: Vec<Type>,
     confusions: Vec<(Option<TypeNumber>, Option<TypeNumber>, u64)>,
     pending: Vec<Item>,
@@ -87,15 +85,12 @@ impl Parity {
         pending.reverse();
         let left_out = self.pending.items().take(self.pending.len() - pending.len());
         let lost = left_out.filter(|item| !item.is_tentative).count() as u64;
-        let (units, taken) = self.moment.kept();
         let kept = Kept {
             version: VERSION,
             settings: KeptSettings::from(&self.settings),
             rule_set: self.rule_set.clone(),
             since: self.since.map(bson::Timestamp::from),
-            time: self.moment.time.into(),
-            taken,
-            units: units.to_vec(),
+            moment: self.moment.kept(),
             types: self.types.all().to_vec(),
             confusions: self.confusions.iter().map(|((one, other), count)| (*one, *other, *count)).collect(),
             pending,
@@ -126,7 +121,7 @@ impl Parity {
         parity.confusions = confusions.collect::<BTreeMap<_, _>>();
         parity.rule_set = kept.rule_set;
         parity.since = kept.since.map(ClusterTime::from);
-        parity.moment = Moment::restored(kept.time.into(), kept.units, &kept.taken);
+        parity.moment = Moment::restored(kept.moment);
         parity.types.restore(kept.types);
         for item in kept.pending {
             // There is room: no more were kept than may wait.

@@ -1,3 +1,5 @@
+//! The comparison as a whole: logs of changes with their events, told to it in order.
+
 use std::sync::Arc;
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
@@ -422,4 +424,34 @@ fn what_was_kept_is_not_taken_for_what_it_is_not() {
     assert_eq!(Parity::restored(&settings(), &saved[..saved.len() - 1]).unwrap_err(), StateError::Damaged);
     let newer = bson::serialize_to_vec(&doc! {"version": 2}).unwrap();
     assert_eq!(Parity::restored(&settings(), &newer).unwrap_err(), StateError::OtherVersion);
+}
+
+#[test]
+fn a_transaction_of_which_not_every_change_was_seen_proves_nothing() {
+    let mut log = Log::new(&settings());
+    let mut commit = |kind: &str, seen: &[(u32, bool)]| {
+        log.seconds += 1;
+        log.transaction += 1;
+        for (index, is_relayed) in seen {
+            let events = if *is_relayed { log.events(&[(kind, "1")], true) } else { Vec::new() };
+            let mut change = if *is_relayed { insert() } else { update(doc! {"status": "paid"}) };
+            change.insert("clusterTime", Timestamp { time: log.seconds, increment: 1 });
+            change.insert("lsid", doc! {"id": 1});
+            change.insert("txnNumber", log.transaction);
+            see(&change, |change| {
+                let change = Change { operation_index: *index, ..*change };
+                log.parity.note(&change, *is_relayed, &events);
+            });
+        }
+    };
+    commit("Reminded", &[(1, true)]);
+    commit("Paid", &[(0, false), (2, true)]);
+    commit("Bought", &[(0, false), (2, true)]);
+    commit("Silent", &[(0, true)]);
+    let figures = log.end();
+    let verdicts: Vec<(&str, Verdict)> =
+        figures.types.iter().map(|one| (one.name.as_str(), one.judgement.verdict)).collect();
+    let care = Verdict::InferWithCare;
+    assert_eq!(verdicts, [("Bought", care), ("Paid", care), ("Reminded", care), ("Silent", Verdict::NeedsAnOutbox)]);
+    assert!(figures.types[1].shapes[0].shape.ends_with(" + changes of what is not watched"), "{figures:?}");
 }

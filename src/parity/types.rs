@@ -70,6 +70,46 @@ pub(super) struct Counts {
     pub(super) failing: Vec<(Side, Option<FootprintNumber>, u64)>,
 }
 
+/// The counts of one type.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally<'t> {
+    /// The name of the type.
+    pub name: &'t str,
+    /// Pairs with the same data, pairs with other data, events that are missing, events that are extra.
+    pub counts: [u64; 4],
+    lags: &'t Lags,
+}
+
+impl<'t> Tally<'t> {
+    pub(super) fn of(kind: &'t Type) -> Self {
+        let Counts { matched, different, missing, extra, lags, .. } = &kind.counts;
+        Self { name: &kind.name, counts: [*matched, *different, *missing, *extra], lags }
+    }
+
+    /// The share of the inferred events that has an explicit one; nothing without inferred events.
+    pub fn precision(&self) -> Option<f64> {
+        let [.., extra] = self.counts;
+        self.share(extra)
+    }
+
+    /// The share of the explicit events that has an inferred one; nothing without explicit events.
+    pub fn recall(&self) -> Option<f64> {
+        let [.., missing, _] = self.counts;
+        self.share(missing)
+    }
+
+    /// How much later, in the middle, the explicit event of a pair was committed, in milliseconds.
+    pub fn lag_ms(&self) -> Option<f64> {
+        self.lags.median_ms()
+    }
+
+    fn share(&self, others: u64) -> Option<f64> {
+        let [matched, different, ..] = self.counts;
+        let (pairs, all) = (matched + different, matched + different + others);
+        (all > 0).then(|| pairs as f64 / all as f64)
+    }
+}
+
 impl Counts {
     /// Adds what differs in a pair.
     pub(super) fn add_differences(&mut self, found: Differences) {

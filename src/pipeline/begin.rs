@@ -23,6 +23,8 @@ pub(super) struct Beginning {
     pub(super) scope: String,
     /// The position of the checkpoint, if there is one.
     pub(super) position: Option<Position>,
+    /// What was saved of parity.
+    pub(super) parity: Option<Vec<u8>>,
     /// What outboxes are read for before the first change.
     pub(super) occasion: Occasion,
     pub(super) lease: Lease,
@@ -36,6 +38,7 @@ pub(super) async fn begin(pipeline: &mut Pipeline) -> Result<Beginning, Pipeline
     let deployment = deployment(pipeline).await?;
     let scope = pipeline.source.scope();
     let position = saved.as_ref().map(|saved| saved.position.clone());
+    let parity = saved.as_ref().and_then(|saved| saved.parity.clone());
     let occasion = position.as_ref().map_or(Occasion::NoCheckpoint, |position| Occasion::Checkpoint(position.time));
     let start = start_from(saved, &deployment, &scope, &pipeline.start)?;
     match &start {
@@ -46,7 +49,7 @@ pub(super) async fn begin(pipeline: &mut Pipeline) -> Result<Beginning, Pipeline
             tracing::info!(time = %position.time, "reading goes on from the checkpoint");
         }
     }
-    Ok(Beginning { start, deployment, scope, position, occasion, lease })
+    Ok(Beginning { start, deployment, scope, position, parity, occasion, lease })
 }
 
 /// An owner that shows a sign of life is not waited for; one that shows none is replaced when its lease ends.
@@ -166,6 +169,7 @@ mod tests {
             deployment: "replica-set a".to_owned(),
             scope: "shop".to_owned(),
             position: position.clone(),
+            parity: None,
         };
         let start = |saved, deployment, scope| start_from(saved, deployment, scope, &Start::Beginning);
         assert_eq!(start(None, "replica-set a", "shop").unwrap(), Start::Beginning);

@@ -25,6 +25,7 @@ mod lane;
 mod lease;
 mod ledger;
 mod observation;
+mod parity_log;
 mod progress;
 mod queue;
 mod reader;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 pub use coverage_log::CoverageLog;
 pub use error::PipelineError;
+pub use parity_log::ParityLog;
 pub use rule_slot::{ExchangeError, Exchanged, RuleSlot};
 pub use settings::{PipelineSettings, RetrySettings};
 pub use status::{Status, Verdict};

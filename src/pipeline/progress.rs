@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::RunReport;
 use super::ledger::{Ledger, Settled};
+use super::parity_log::ParityLog;
 use crate::checkpoint::{Checkpoint, Store};
 use crate::position::{Position, Sequence};
 
@@ -15,6 +16,8 @@ pub(super) struct Progress {
     pub(super) ledger: Ledger,
     pub(super) store: Arc<dyn Store>,
     pub(super) deployment: String,
+    /// What is saved beside every position, if anything is.
+    parity: Option<Arc<ParityLog>>,
     /// The scopes of the source, each with the sequence number after which it begins; at least one.
     scopes: Mutex<Vec<(Sequence, String)>>,
     /// Held while a checkpoint is written, so that two writes of ours never meet in the store.
@@ -40,12 +43,14 @@ impl Progress {
         deployment: String,
         scope: String,
         position: Option<Position>,
+        parity: Option<Arc<ParityLog>>,
     ) -> Self {
         let saved = Saved { position, sequence: Sequence::default(), is_ours: false, true_at: None };
         Self {
             ledger,
             store,
             deployment,
+            parity,
             scopes: Mutex::new(vec![(Sequence::default(), scope)]),
             turn: tokio::sync::Mutex::new(()),
             saved: Mutex::new(saved),
@@ -84,6 +89,7 @@ impl Progress {
             deployment: self.deployment.clone(),
             scope: scope.map(|(_, scope)| scope.clone()).unwrap_or_default(),
             position: settled.position.clone(),
+            parity: self.parity.as_ref().map(|parity| parity.save()),
         }
     }
 
@@ -142,7 +148,7 @@ mod tests {
     #[test]
     fn a_position_is_saved_with_the_scope_that_it_is_of() {
         let store = Arc::new(MemoryStore::default());
-        let progress = Progress::new(Ledger::new(1), store, "a".to_owned(), "first".to_owned(), None);
+        let progress = Progress::new(Ledger::new(1), store, "a".to_owned(), "first".to_owned(), None, None);
         let settled = |sequence| Settled {
             sequence: Sequence(sequence),
             position: Position::at_time(ClusterTime { seconds: 1, increment: 1 }),

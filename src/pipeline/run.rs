@@ -16,6 +16,7 @@ use super::lane::Lane;
 use super::lease::Lease;
 use super::ledger::Ledger;
 use super::observation::observe;
+use super::parity_log::ParityLog;
 use super::progress::Progress;
 use super::queue::{Bounds, CloseOnDrop, HangUpOnDrop, Queue};
 use super::reader::{self, Read, Reader};
@@ -95,9 +96,13 @@ struct Run {
 
 impl Run {
     fn start(pipeline: Pipeline, beginning: Beginning, stop: StopSignal) -> Self {
-        let Beginning { start, deployment, scope, position, occasion, lease } = beginning;
+        let Beginning { start, deployment, scope, position, parity, occasion, lease } = beginning;
         let ledger = Ledger::new(pipeline.lanes.len());
-        let progress = Progress::new(ledger, pipeline.store.clone(), deployment, scope, position);
+        let compared = pipeline.status.parity().cloned();
+        if let Some(compared) = &compared {
+            compared.restore(parity.as_deref());
+        }
+        let progress = Progress::new(ledger, pipeline.store.clone(), deployment, scope, position, compared.clone());
         let mut run = Self {
             workers: Crew::default(),
             keepers: Crew::default(),
@@ -125,7 +130,7 @@ impl Run {
         drop(until_end);
         let relays: Vec<String> = pipeline.relays.collections().map(ToString::to_string).collect();
         let cleaner = pipeline.outboxes.clone().map(|outboxes| run.start_cleaner(outboxes, &relays, lanes_ended));
-        let batches = run.start_translator(queues, pipeline.relays, cleaner);
+        let batches = run.start_translator(queues, pipeline.relays, cleaner, compared);
         run.start_keepers(pipeline.source.observer(), pipeline.lease, pipeline.checkpoint_interval);
         let caught_up = &run.metrics.outboxes.caught_up;
         let caught_up = relays.iter().map(|relay| caught_up.with_label_values(&[relay.as_str()])).collect();
@@ -218,6 +223,7 @@ impl Run {
         lanes: Vec<Entrance>,
         relays: Relays,
         cleaner: Option<CleanerEntrance>,
+        parity: Option<Arc<ParityLog>>,
     ) -> CloseOnDrop<Read> {
         let bounds = Bounds { count: READ_AHEAD_BATCHES, bytes: bytes(self.settings.read_ahead_bytes_max.0) };
         let batches = Arc::new(Queue::new(bounds, None));
@@ -231,6 +237,7 @@ impl Run {
             tally: Tally::new(self.metrics.clone()),
             status: self.status.clone(),
             stop: self.stop.clone(),
+            parity,
             sequence: Sequence::default(),
             end: None,
             translation: Translation::new(bytes(self.settings.transaction_bytes_max.0)),

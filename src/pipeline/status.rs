@@ -1,9 +1,10 @@
 //! How the pipeline is: what `/healthz` and `/readyz` answer.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::coverage_log::CoverageLog;
+use super::parity_log::ParityLog;
 
 /// An answer to a question about the pipeline, with what speaks against it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,7 @@ impl Verdict {
 pub struct Status {
     parts: Mutex<BTreeMap<String, PartState>>,
     coverage: OnceLock<Mutex<CoverageLog>>,
+    parity: OnceLock<Arc<ParityLog>>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,17 @@ impl Status {
     /// What the rules do not explain; nothing if no account is kept of it.
     pub fn coverage(&self) -> Option<MutexGuard<'_, CoverageLog>> {
         Some(self.coverage.get()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Compares inferred and explicit events from now on.
+    pub fn keep_parity(&self, log: ParityLog) {
+        // A second wish changes nothing.
+        let _ = self.parity.set(Arc::new(log));
+    }
+
+    /// How inferred and explicit events compare; nothing if they are not compared.
+    pub fn parity(&self) -> Option<&Arc<ParityLog>> {
+        self.parity.get()
     }
 
     /// Healthy: no task has failed. Waiting for a server that is away is healthy; a restart would not help.

@@ -8,6 +8,7 @@ use bson::RawDocument;
 use super::cleaner::CleanerEntrance;
 use super::dead_letter_writer::DeadLetterWriter;
 use super::error::PipelineError;
+use super::parity_log::ParityLog;
 use super::progress::Progress;
 use super::queue::{Bounds, CloseOnDrop, HangUpOnDrop, Weigh};
 use super::reader::Read;
@@ -44,6 +45,8 @@ pub(super) struct Translator {
     pub(super) translation: Translation,
     pub(super) relays: Relays,
     pub(super) relay_log: RelayLog,
+    /// Absent if inferred and explicit events are not compared.
+    pub(super) parity: Option<Arc<ParityLog>>,
     /// The position after the last batch.
     pub(super) end: Option<Position>,
     pub(super) outcome: Outcome,
@@ -86,6 +89,10 @@ impl<'b> Made<'b> {
 
     pub(super) fn of_document(document: &'b RawDocument) -> Self {
         Self { time: ClusterTime::default(), change: None, document: Some(document) }
+    }
+
+    fn is_of_transactions(&self) -> bool {
+        self.change.is_none() && self.document.is_none()
     }
 
     /// The position after it, where one is known.
@@ -156,6 +163,9 @@ impl Translator {
         received_at_ms: i64,
     ) -> Result<(), PipelineError> {
         let mut last_change_at_ms = None;
+        if let Some(parity) = &self.parity {
+            parity.expect(rules);
+        }
         for (index, entry) in batch.entries().enumerate() {
             if let Ok(Entry::Change(change)) = &entry {
                 self.pass(change.cluster_time, batch, index).await?;
@@ -164,26 +174,7 @@ impl Translator {
             match entry {
                 Ok(Entry::Change(change)) => {
                     last_change_at_ms = Some(change.time().timestamp_millis());
-                    let is_for_relays = self.relays.owns(change.database, change.collection);
-                    let is_matched = match is_for_relays {
-                        true => self.translation.pass_by(&change, &mut self.outcome),
-                        false => self.translation.apply(rules, &change, &mut self.outcome),
-                    };
-                    let is_matched =
-                        self.relays.apply(&change, &mut self.outcome, &mut self.noted) || is_matched || is_for_relays;
-                    if let Err(error) = self.relay_log.tell(&mut self.noted, change.cluster_time) {
-                        // What was made of the changes before is delivered; this one is read again.
-                        self.progress.add_changes(self.tally.flush());
-                        self.hand_over().await;
-                        return Err(error);
-                    }
-                    if let Some(mut coverage) = self.status.coverage() {
-                        coverage.note(rules, &change, is_matched, !self.outcome.undecided.is_empty());
-                    }
-                    self.announce_done();
-                    self.collect(Made::of_change(&change, batch, index)).await?;
-                    self.keep_done();
-                    self.tally.count(&change, is_matched);
+                    self.translate_change(&change, (batch, index), rules).await?;
                 }
                 Ok(Entry::Notice(notice)) => self.note(&notice),
                 Err(error) => self.give_up_undecodable(batch, index, &error).await?,
@@ -205,6 +196,9 @@ impl Translator {
             self.collect(Made::of_transactions(open_at)).await?;
         }
         self.metrics.transaction_bytes.set(i64::try_from(self.translation.byte_count()).unwrap_or(i64::MAX));
+        if let Some(parity) = &self.parity {
+            parity.read(batch);
+        }
         if self.translation.is_open() {
             // Neither the position nor the time is one up to which everything is known.
             self.progress.ledger.read(self.sequence, None, None, None);
@@ -214,6 +208,38 @@ impl Translator {
         }
         self.end.clone_from(&batch.end);
         self.hand_over().await;
+        Ok(())
+    }
+
+    /// Makes events of the change that stands `at` a place of its batch.
+    async fn translate_change(
+        &mut self,
+        change: &Change<'_>,
+        (batch, index): (&Batch, usize),
+        rules: &Arc<RuleSet>,
+    ) -> Result<(), PipelineError> {
+        let is_for_relays = self.relays.owns(change.database, change.collection);
+        let is_matched = match is_for_relays {
+            true => self.translation.pass_by(change, &mut self.outcome),
+            false => self.translation.apply(rules, change, &mut self.outcome),
+        };
+        let is_matched = self.relays.apply(change, &mut self.outcome, &mut self.noted) || is_matched || is_for_relays;
+        if let Err(error) = self.relay_log.tell(&mut self.noted, change.cluster_time) {
+            // What was made of the changes before is delivered; this one is read again.
+            self.progress.add_changes(self.tally.flush());
+            self.hand_over().await;
+            return Err(error);
+        }
+        if let Some(mut coverage) = self.status.coverage() {
+            coverage.note(rules, change, is_matched, !self.outcome.undecided.is_empty());
+        }
+        if let Some(parity) = &self.parity {
+            parity.note(change, is_for_relays, &self.outcome.events);
+        }
+        self.announce_done();
+        self.collect(Made::of_change(change, batch, index)).await?;
+        self.keep_done();
+        self.tally.count(change, is_matched);
         Ok(())
     }
 
@@ -261,6 +287,9 @@ impl Translator {
         }
         if let Some(mut coverage) = self.status.coverage() {
             coverage.note_fired(&self.outcome);
+        }
+        if let (Some(parity), true) = (&self.parity, made.is_of_transactions()) {
+            parity.note_ended(made.time, &self.outcome.events);
         }
         for undecided in &self.outcome.undecided {
             self.tally.count_undecided(undecided);
@@ -323,6 +352,9 @@ impl Translator {
         let open_at = self.translation.open_at();
         if self.translation.cut(&mut self.outcome) {
             self.collect(Made::of_transactions(open_at)).await?;
+        }
+        if let Some(parity) = &self.parity {
+            parity.cut();
         }
         // The position after the gap comes with the next batch; until then a restart finds the same gap again.
         self.progress.ledger.fired(self.sequence, event.time.timestamp_millis(), 1, None, None);

@@ -24,6 +24,7 @@ fn checkpoint(number: u32) -> Checkpoint {
         deployment: "replica-set $rs".to_owned(),
         scope: "$shop".to_owned(),
         position: Position::after(&token, time),
+        parity: Some(vec![number as u8, 0, 255]),
     }
 }
 

@@ -17,6 +17,7 @@ mod limitations;
 mod outbox;
 mod outbox_relay;
 mod outbox_to_nats;
+mod parity;
 mod pipeline;
 mod pipeline_mongodb;
 mod pipeline_outbox;

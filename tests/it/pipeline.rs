@@ -342,7 +342,8 @@ async fn a_source_that_fails_is_opened_again_after_the_last_batch() {
 async fn a_lost_position_stops_the_run_or_is_bridged_by_a_gap_event() {
     let stage = Stage::with_orders(6);
     let saved = Position::at_time(changeling::position::ClusterTime { seconds: 1_001, increment: 0 });
-    let checkpoint = Checkpoint { deployment: "memory".to_owned(), scope: "shop".to_owned(), position: saved };
+    let checkpoint =
+        Checkpoint { deployment: "memory".to_owned(), scope: "shop".to_owned(), position: saved, parity: None };
     stage.store.acquire().await.unwrap();
     stage.store.save(&checkpoint).await.unwrap();
     stage.log.oldest.store(3, Ordering::Relaxed);

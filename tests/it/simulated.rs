@@ -432,6 +432,7 @@ impl SimulatedStore {
             deployment: write.update.get_str("deployment").unwrap().to_owned(),
             scope: write.update.get_str("scope").unwrap().to_owned(),
             position: Position::after(&token, time.into()),
+            parity: None,
         };
         self.save_now(&checkpoint).map_err(|_| ())
     }
