@@ -41,7 +41,7 @@ impl Readers<'_> {
     fn looking_at(&self, namespace: &Namespace) -> Vec<Arc<str>> {
         let Namespace { database, collection } = namespace;
         let relays = self.relays.collections().filter(|one| *one == namespace);
-        let mut looking: Vec<Arc<str>> = relays.map(|one| Relays::reader_name(one)).collect();
+        let mut looking: Vec<Arc<str>> = relays.map(Relays::reader_name).collect();
         if self.relays.owns(database, collection) {
             return looking;
         }
