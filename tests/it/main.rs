@@ -21,6 +21,7 @@ mod parity;
 mod pipeline;
 mod pipeline_mongodb;
 mod pipeline_outbox;
+mod pipeline_relays;
 mod pipeline_rules;
 mod push_down;
 mod reload;
