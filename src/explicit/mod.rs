@@ -42,9 +42,9 @@ pub struct Relays {
 
 #[derive(Debug)]
 enum Relay {
-    Outbox(Outbox),
-    Embedded(EmbeddedOutbox),
-    EventStore(EventStore),
+    Outbox(Box<Outbox>),
+    Embedded(Box<EmbeddedOutbox>),
+    EventStore(Box<EventStore>),
 }
 
 /// What relays found beside events.
@@ -254,9 +254,9 @@ impl Relays {
 impl Relay {
     fn new(number: usize, settings: &RelaySettings) -> Result<Self, RelayError> {
         Ok(match settings {
-            RelaySettings::Outbox(settings) => Self::Outbox(Outbox::new(number, settings)?),
-            RelaySettings::EmbeddedOutbox(settings) => Self::Embedded(EmbeddedOutbox::new(number, settings)?),
-            RelaySettings::EventStore(settings) => Self::EventStore(EventStore::new(number, settings)?),
+            RelaySettings::Outbox(settings) => Self::Outbox(Box::new(Outbox::new(number, settings)?)),
+            RelaySettings::EmbeddedOutbox(settings) => Self::Embedded(Box::new(EmbeddedOutbox::new(number, settings)?)),
+            RelaySettings::EventStore(settings) => Self::EventStore(Box::new(EventStore::new(number, settings)?)),
         })
     }
 
