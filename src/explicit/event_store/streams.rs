@@ -153,6 +153,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn the_memory_is_that_of_a_list_that_is_searched(
             uses in prop::collection::vec((0_u8..6, 0_i64..5), 0..60), count_max in 1_usize..5
