@@ -5,7 +5,7 @@
 //!
 //! | floor | what |
 //! |---|---|
-//! | 0 | [`change`], [`event`], [`position`], [`namespace`], [`failure`], [`secret`], [`quantity`], [`metrics`], [`transactional_write`]: the nouns; [`yaml`]: texts with positions |
+//! | 0 | [`change`], [`event`], [`position`], [`namespace`], [`failure`], [`secret`], [`quantity`], [`metrics`], [`transactional_write`]: the nouns; [`yaml`]: texts with positions; [`canonical_json`] |
 //! | 1 | [`rules`]: pure, from a change to events; [`mongo_client`] |
 //! | 2 | [`explicit`]: pure, from what the application wrote itself to events; [`parity`]: pure, both kinds of events compared |
 //! | 3 | [`source`], [`sink`], [`checkpoint`], [`outbox`]: four traits and what implements them |
@@ -23,6 +23,7 @@
 //! - no document value and no secret appears in a log, a metric or an error.
 
 pub mod app;
+pub mod canonical_json;
 pub mod change;
 pub mod checkpoint;
 pub mod config;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bson::{RawBson, RawBsonRef, RawDocumentBuf};
 
+use crate::canonical_json::CanonicalJsonError;
 use crate::event::{Address, Header, MessageForm, Payload};
 use crate::rules::{text, type_name};
 
@@ -42,6 +43,8 @@ pub(super) enum Flaw {
     Type { place: String, found: &'static str, wanted: &'static str },
     #[error("{place} has {byte_count} bytes, and payload_bytes_max allows {byte_count_max}")]
     Oversize { place: String, byte_count: usize, byte_count_max: usize },
+    #[error("{place} can not be written as JSON: {reason}")]
+    Unwritable { place: String, reason: CanonicalJsonError },
     #[error("{place} leads to an empty topic")]
     EmptyRoute { place: String },
 }

@@ -10,6 +10,7 @@ use super::placement::{self, Additional, Place, PlacementError};
 use super::route::{Router, RouterError};
 use super::settings::{AdditionalMissing, DebeziumSettings, PayloadFormat};
 use super::trace::properties;
+use crate::canonical_json;
 use crate::change::element::{self, Element, elements};
 use crate::event::{Address, AddressPart, Header, MessageForm, Payload};
 use crate::explicit::found::{Content, Flaw, Found, name, needed_text, plain};
@@ -43,7 +44,7 @@ pub(super) struct Debezium {
     router: Router,
     topics: HashMap<Box<str>, Arc<Address>, foldhash::fast::RandomState>,
     is_tombstone_wanted: bool,
-    form: MessageForm,
+    format: PayloadFormat,
     header_names: HeaderNames,
 }
 
@@ -93,10 +94,7 @@ impl Debezium {
             router: Router::new(&settings.route.regex, &settings.route.replacement)?,
             topics: HashMap::default(),
             is_tombstone_wanted: settings.tombstone_on_empty_payload,
-            form: match settings.payload_format {
-                PayloadFormat::Relaxed => MessageForm::Bare,
-                PayloadFormat::Debezium => MessageForm::BareCanonical,
-            },
+            format: settings.payload_format,
             header_names: HeaderNames {
                 id: "id".into(),
                 traceparent: "traceparent".into(),
@@ -116,7 +114,11 @@ impl Debezium {
         let content = self.content(document, &fields, byte_count_max)?;
         let headers = self.headers(document, &fields, id)?;
         let route = Some(self.topic(&fields)?);
-        Ok(Found { id, id_text, name, key, subject: None, time, headers, route, content, form: self.form })
+        let form = match self.format {
+            PayloadFormat::Debezium if !self.has_envelope => MessageForm::BareCanonical,
+            PayloadFormat::Debezium | PayloadFormat::Relaxed => MessageForm::Bare,
+        };
+        Ok(Found { id, id_text, name, key, subject: None, time, headers, route, content, form })
     }
 
     /// One walk finds all that every document has.
@@ -176,6 +178,13 @@ impl Debezium {
     fn envelope(&self, document: &RawDocument, value: Option<RawBsonRef<'_>>) -> Result<RawDocumentBuf, Flaw> {
         let mut envelope = RawDocumentBuf::new();
         match value {
+            // Inside of a value, Debezium's text is a text.
+            Some(RawBsonRef::Document(payload)) if self.format == PayloadFormat::Debezium => {
+                let mut text = Vec::with_capacity(2 * payload.as_bytes().len());
+                let unwritable = |reason| Flaw::Unwritable { place: self.place(Role::Payload), reason };
+                canonical_json::write_document(&mut text, payload).map_err(unwritable)?;
+                envelope.append(cstr!("payload"), &*String::from_utf8_lossy(&text));
+            }
             Some(value @ (RawBsonRef::Document(_) | RawBsonRef::Array(_))) => envelope.append(cstr!("payload"), value),
             Some(value) => envelope.append(cstr!("payload"), plain(value)),
             None => {}

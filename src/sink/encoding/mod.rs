@@ -1,6 +1,5 @@
 //! Events as bytes: CloudEvents 1.0 in structured JSON, written straight from the raw BSON.
 
-mod indented;
 mod json;
 mod text;
 
@@ -10,6 +9,7 @@ use super::SinkError;
 use super::attributes::{Attribute, HEADERS, each_attribute, extensions, header_text, other_headers};
 use super::envelope::Envelope;
 use super::settings::JsonFormat;
+use crate::canonical_json::{self, CanonicalJsonError};
 use crate::event::{Event, Explicit, MessageForm, Payload};
 
 use text::{write_number, write_text};
@@ -30,6 +30,13 @@ pub(super) enum EncodingError {
 }
 
 impl EncodingError {
+    fn of(error: CanonicalJsonError) -> Self {
+        match error {
+            CanonicalJsonError::Malformed => Self::Malformed,
+            CanonicalJsonError::TooDeep => Self::TooDeep,
+        }
+    }
+
     /// The same as an error of the sink `sink`: the event will never be taken.
     pub(super) fn rejected_by(self, sink: &str) -> SinkError {
         SinkError::Rejected { sink: sink.to_owned(), reason: self.to_string() }
@@ -152,7 +159,9 @@ fn write_data(out: &mut Vec<u8>, event: &Event, format: JsonFormat) -> Result<()
 pub(super) fn write_payload(out: &mut Vec<u8>, event: &Event, form: MessageForm) -> Result<(), EncodingError> {
     let is_canonical = form == MessageForm::BareCanonical;
     match event.explicit.as_ref().map(|explicit| &explicit.payload) {
-        None | Some(Payload::Document) if is_canonical => indented::write_document(out, &event.data),
+        None | Some(Payload::Document) if is_canonical => {
+            canonical_json::write_document(out, &event.data).map_err(EncodingError::of)
+        }
         None | Some(Payload::Document) => write_document(out, &event.data, JsonFormat::Relaxed),
         // Debezium writes only documents as Extended JSON.
         Some(Payload::Value(value)) => {

@@ -105,6 +105,13 @@ fn further_fields_go_to_headers_or_beside_the_payload() {
     full.insert("payload", "text");
     assert_eq!(data(&event(&beside, full)).get("payload"), Some(&bson!("text")));
 
+    // Beside others, the text that Debezium makes of a document is a text.
+    let canonical = DebeziumSettings { payload_format: PayloadFormat::Debezium, ..placed(&["type:envelope"]) };
+    let event_of_text = event(&debezium(canonical), document());
+    let text = "{\n  \"total\": {\n    \"$numberInt\": \"7\"\n  }\n}";
+    assert_eq!(data(&event_of_text), doc! {"payload": text, "type": "OrderPaid"});
+    assert_eq!(explicit(&event_of_text).form, MessageForm::Bare);
+
     for texts in [["tenant:header"], ["tenant:envelope"]] {
         let settings = placed(&texts);
         let reason = "a document of shop.outbox can not be an event: the field \"tenant\" is missing";

@@ -11,11 +11,25 @@ use base64::engine::general_purpose::STANDARD;
 use bson::{RawArray, RawBsonRef, RawDocument};
 use regex::Regex;
 
-use super::EncodingError;
-use super::json::DEPTH_MAX;
+/// Deeper than any document that MongoDB takes.
+const DEPTH_MAX: usize = 250;
+
+/// Why a document can not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CanonicalJsonError {
+    /// The bytes are not what BSON allows.
+    #[error("it is not valid BSON")]
+    Malformed,
+    /// Deeper than any document of MongoDB can be.
+    #[error("it is nested deeper than {DEPTH_MAX} levels")]
+    TooDeep,
+}
 
 /// Appends a document.
-pub(super) fn write_document(out: &mut Vec<u8>, document: &RawDocument) -> Result<(), EncodingError> {
+///
+/// # Errors
+/// If the bytes are not valid BSON, or nested too deep; `out` may end with a part of it then.
+pub fn write_document(out: &mut Vec<u8>, document: &RawDocument) -> Result<(), CanonicalJsonError> {
     Indented { out, depth: 0 }.document(document)
 }
 
@@ -25,32 +39,32 @@ struct Indented<'o> {
 }
 
 impl Indented<'_> {
-    fn document(&mut self, document: &RawDocument) -> Result<(), EncodingError> {
+    fn document(&mut self, document: &RawDocument) -> Result<(), CanonicalJsonError> {
         self.open(b'{')?;
         let mut is_first = true;
         for element in document.iter_elements() {
-            let element = element.map_err(|_| EncodingError::Malformed)?;
+            let element = element.map_err(|_| CanonicalJsonError::Malformed)?;
             self.name(element.key().as_str(), is_first);
             is_first = false;
-            self.value(element.value().map_err(|_| EncodingError::Malformed)?)?;
+            self.value(element.value().map_err(|_| CanonicalJsonError::Malformed)?)?;
         }
         self.close(b'}', is_first);
         Ok(())
     }
 
-    fn array(&mut self, array: &RawArray) -> Result<(), EncodingError> {
+    fn array(&mut self, array: &RawArray) -> Result<(), CanonicalJsonError> {
         self.open(b'[')?;
         let mut is_first = true;
         for value in array {
             self.begin_element(is_first);
             is_first = false;
-            self.value(value.map_err(|_| EncodingError::Malformed)?)?;
+            self.value(value.map_err(|_| CanonicalJsonError::Malformed)?)?;
         }
         self.close(b']', is_first);
         Ok(())
     }
 
-    fn value(&mut self, value: RawBsonRef<'_>) -> Result<(), EncodingError> {
+    fn value(&mut self, value: RawBsonRef<'_>) -> Result<(), CanonicalJsonError> {
         match value {
             RawBsonRef::Document(document) => return self.document(document),
             RawBsonRef::Array(array) => return self.array(array),
@@ -90,11 +104,11 @@ impl Indented<'_> {
             RawBsonRef::JavaScriptCodeWithScope(code) => return self.code_with_scope(code.code, code.scope),
             RawBsonRef::DbPointer(pointer) => {
                 // Only serde can see into it.
-                let pointer = serde_json::to_value(pointer).map_err(|_| EncodingError::Malformed)?;
+                let pointer = serde_json::to_value(pointer).map_err(|_| CanonicalJsonError::Malformed)?;
                 let part = |path: &str| pointer.pointer(path).and_then(serde_json::Value::as_str);
                 let (namespace, id) = (part("/$dbPointer/$ref"), part("/$dbPointer/$id/$oid"));
-                let id = [("$oid", Part::Text(id.ok_or(EncodingError::Malformed)?))];
-                let namespace = Part::Text(namespace.ok_or(EncodingError::Malformed)?);
+                let id = [("$oid", Part::Text(id.ok_or(CanonicalJsonError::Malformed)?))];
+                let namespace = Part::Text(namespace.ok_or(CanonicalJsonError::Malformed)?);
                 return self
                     .object(&[("$dbPointer", Part::Object(&[("$ref", namespace), ("$id", Part::Object(&id))]))]);
             }
@@ -102,7 +116,7 @@ impl Indented<'_> {
         Ok(())
     }
 
-    fn code_with_scope(&mut self, code: &str, scope: &RawDocument) -> Result<(), EncodingError> {
+    fn code_with_scope(&mut self, code: &str, scope: &RawDocument) -> Result<(), CanonicalJsonError> {
         self.open(b'{')?;
         self.name("$code", true);
         self.string(code);
@@ -112,11 +126,11 @@ impl Indented<'_> {
         Ok(())
     }
 
-    fn wrapped(&mut self, name: &str, text: &str) -> Result<(), EncodingError> {
+    fn wrapped(&mut self, name: &str, text: &str) -> Result<(), CanonicalJsonError> {
         self.object(&[(name, Part::Text(text))])
     }
 
-    fn object(&mut self, parts: &[(&str, Part<'_>)]) -> Result<(), EncodingError> {
+    fn object(&mut self, parts: &[(&str, Part<'_>)]) -> Result<(), CanonicalJsonError> {
         self.open(b'{')?;
         for (place, (name, part)) in parts.iter().enumerate() {
             self.name(name, place == 0);
@@ -130,10 +144,10 @@ impl Indented<'_> {
         Ok(())
     }
 
-    fn open(&mut self, bracket: u8) -> Result<(), EncodingError> {
+    fn open(&mut self, bracket: u8) -> Result<(), CanonicalJsonError> {
         // What stands for a value may be two levels more.
         if self.depth == DEPTH_MAX + 2 {
-            return Err(EncodingError::TooDeep);
+            return Err(CanonicalJsonError::TooDeep);
         }
         self.out.push(bracket);
         self.depth += 1;
@@ -196,8 +210,7 @@ impl Indented<'_> {
                 }
                 let mut units = [0; 2];
                 for unit in character.encode_utf16(&mut units) {
-                    self.plain("\\u");
-                    super::write_hexadecimal(self.out, &unit.to_be_bytes());
+                    self.plain(&format!("\\u{unit:04x}"));
                 }
             }
         }
@@ -372,11 +385,11 @@ mod tests {
     fn what_is_no_bson_is_refused() {
         let broken = RawDocumentBuf::from_bytes(vec![14, 0, 0, 0, 2, b'a', 0, 99, 0, 0, 0, b'x', 0, 0]);
         let mut out = Vec::new();
-        assert_eq!(write_document(&mut out, &broken.expect("right length")), Err(EncodingError::Malformed));
+        assert_eq!(write_document(&mut out, &broken.expect("right length")), Err(CanonicalJsonError::Malformed));
         let mut deep = rawdoc! {};
         for _ in 0..DEPTH_MAX + 3 {
             deep = rawdoc! { "a": deep };
         }
-        assert_eq!(write_document(&mut out, &deep), Err(EncodingError::TooDeep));
+        assert_eq!(write_document(&mut out, &deep), Err(CanonicalJsonError::TooDeep));
     }
 }
