@@ -235,8 +235,9 @@ impl Relays {
         is_taken
     }
 
-    /// The same of a document that the outbox with the number `relay` still holds: it has the very events, with the very ids, that
-    /// its insert has. `read_at` is the time of events whose document tells none.
+    /// The same of a document that the outbox with the number `relay` still holds, or of one that still holds elements of an embedded
+    /// outbox: it has the very events, with the very ids, that the changes have which brought them. `read_at` is the time of events
+    /// whose document tells none.
     pub fn recover(
         &mut self,
         relay: usize,
@@ -245,8 +246,10 @@ impl Relays {
         outcome: &mut Outcome,
         noted: &mut Noted,
     ) {
-        if let Some(Relay::Outbox(outbox)) = self.relays.get_mut(relay) {
-            outbox.recover(document, read_at, outcome, noted);
+        match self.relays.get_mut(relay) {
+            Some(Relay::Outbox(outbox)) => outbox.recover(document, read_at, outcome, noted),
+            Some(Relay::Embedded(embedded)) => embedded.recover(document, read_at, outcome, noted),
+            Some(Relay::EventStore(_)) | None => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! An error of MongoDB reduced to what may be told: the driver's own errors quote the server's reply, and with it documents.
 
+use bson::Document;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 /// Server errors after which the same attempt may succeed: elections, restarts, killed cursors and operations, expired times.
@@ -108,6 +109,25 @@ impl DatabaseError {
             is_reply: true,
             text: format!("the reply of the server has no usable \"{what}\""),
         }
+    }
+
+    /// The first failure that the reply to a command of several writes tells of: such a command succeeds whatever becomes of them.
+    pub fn of_writes(reply: &Document) -> Option<Self> {
+        let writes = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document());
+        let failure = writes.or_else(|| reply.get_document("writeConcernError").ok())?;
+        let code = failure.get_i32("code").unwrap_or_default();
+        let name = failure.get_str("codeName").unwrap_or_default().to_owned();
+        let class = match code {
+            18 => ErrorClass::Authentication,
+            13 => ErrorClass::Unauthorized,
+            code if TRANSIENT_CODES.contains(&code) => ErrorClass::Interrupted,
+            _ => ErrorClass::Refused,
+        };
+        let text = match name.is_empty() {
+            true => format!("server error {code}"),
+            false => format!("server error {code} {name}"),
+        };
+        Some(Self { class, code: Some(code), name, is_reply: false, text })
     }
 
     /// What it means for whoever asked.
@@ -237,6 +257,18 @@ mod tests {
         assert_eq!(error.class(), ErrorClass::Unreachable);
         assert!(error.is_transient());
         assert_eq!(error.to_string(), "connection reset");
+    }
+
+    #[test]
+    fn a_reply_to_several_writes_is_as_bad_as_the_first_that_failed() {
+        use bson::doc;
+        assert_eq!(DatabaseError::of_writes(&doc! {"ok": 1, "n": 3}), None);
+        let late = doc! {"ok": 1, "writeConcernError": {"code": 64, "codeName": "WriteConcernTimeout", "errmsg": "x"}};
+        let late = DatabaseError::of_writes(&late).unwrap();
+        assert_eq!((late.is_transient(), late.to_string().as_str()), (true, "server error 64 WriteConcernTimeout"));
+        let invalid = doc! {"ok": 1, "writeErrors": [{"index": 0, "code": 121, "errmsg": "a value"}]};
+        let invalid = DatabaseError::of_writes(&invalid).unwrap();
+        assert_eq!((invalid.class(), invalid.to_string().as_str()), (ErrorClass::Refused, "server error 121"));
     }
 
     #[test]

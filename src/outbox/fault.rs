@@ -43,10 +43,11 @@ pub(super) fn forbidden(place: &Place, user: &str, database: &str, source: Optio
         Upkeep::Keep => ("read what it holds", "or leave `catch_up` out"),
         Upkeep::Delete => ("read and delete its documents", "or use `clean_up: keep`"),
         Upkeep::Mark { .. } => ("read and update its documents and make an index", "or use `clean_up: keep`"),
+        Upkeep::Pull { .. } => ("read and update its documents", "or use `clean_up: keep`"),
     };
     let role = match &place.upkeep {
         Upkeep::Keep => "read",
-        Upkeep::Delete | Upkeep::Mark { .. } => "readWrite",
+        Upkeep::Delete | Upkeep::Mark { .. } | Upkeep::Pull { .. } => "readWrite",
     };
     let granted = &place.collection.database;
     OutboxError::Refused {

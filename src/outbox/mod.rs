@@ -5,6 +5,7 @@ mod fault;
 mod mongodb;
 mod place;
 mod preparation;
+mod pull;
 mod scan;
 
 use std::time::Duration;

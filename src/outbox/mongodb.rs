@@ -11,6 +11,7 @@ use mongodb::{Client, Collection};
 use super::fault::fault;
 use super::place::{Place, Upkeep};
 use super::preparation;
+use super::pull;
 use super::scan::MongodbScan;
 use super::{Occasion, OutboxError, Outboxes, Scan};
 use crate::explicit::{Done, RelaySettings};
@@ -21,7 +22,7 @@ const COMMAND_DOCUMENTS_MAX: usize = 1_000;
 /// Bytes of ids in one command, far below what the server takes.
 const COMMAND_BYTES_MAX: usize = 4 << 20;
 /// How long the server waits for a majority.
-const MAJORITY_TIMEOUT: Duration = Duration::from_secs(10);
+const MAJORITY_TIMEOUT_MS: u32 = 10_000;
 
 /// The outboxes of one connector.
 #[derive(Debug)]
@@ -55,19 +56,41 @@ impl MongodbOutboxes {
 
     fn collection(&self, place: &Place) -> Collection<RawDocumentBuf> {
         // What is cleaned up must stay so if the primary changes: the position goes past it.
-        let majority = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(MAJORITY_TIMEOUT).build();
+        let timeout = Duration::from_millis(MAJORITY_TIMEOUT_MS.into());
+        let majority = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(timeout).build();
         let options = CollectionOptions::builder().write_concern(majority).build();
         let database = self.client.database(&place.collection.database);
         database.collection_with_options(&place.collection.collection, options)
     }
 
+    /// Takes elements out of their arrays, with one update for each document.
+    async fn pull(&self, place: &Place, path: &str, ids: &[String], done: &[&Done]) -> Result<(), DatabaseError> {
+        for chunk in chunks(done) {
+            let command = doc! {
+                "update": &place.collection.collection,
+                "updates": pull::updates(path, ids, chunk),
+                "ordered": false,
+                "writeConcern": {"w": "majority", "wtimeout": MAJORITY_TIMEOUT_MS},
+            };
+            let reply = self.client.database(&place.collection.database).run_command(command).await;
+            let reply = reply.map_err(|error| DatabaseError::new(&error))?;
+            if let Some(error) = DatabaseError::of_writes(&reply) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     async fn clean_up_place(&self, place: &Place, done: &[&Done]) -> Result<(), DatabaseError> {
         let told = |error: mongodb::error::Error| DatabaseError::new(&error);
+        if let Upkeep::Pull { path, ids } = &place.upkeep {
+            return self.pull(place, path, ids, done).await;
+        }
         let collection = self.collection(place);
         for chunk in chunks(done) {
             let ids: Vec<Bson> = chunk.iter().filter_map(|one| Bson::try_from(one.document.clone()).ok()).collect();
             match &place.upkeep {
-                Upkeep::Keep => {}
+                Upkeep::Keep | Upkeep::Pull { .. } => {}
                 Upkeep::Delete => {
                     collection.delete_many(doc! {"_id": {"$in": ids}}).await.map_err(told)?;
                 }

@@ -3,7 +3,7 @@
 use bson::{Bson, Document, doc};
 
 use super::Occasion;
-use crate::explicit::{CleanUp, RelaySettings};
+use crate::explicit::{CleanUp, EmbeddedCleanUp, RelaySettings};
 use crate::namespace::Namespace;
 
 /// A collection with explicit events, and what is done with them.
@@ -26,6 +26,8 @@ pub(super) enum Upkeep {
     Delete,
     /// A field of the document gets the time.
     Mark { field: String, keep_for_seconds: i64 },
+    /// The element is taken out of its array. Its id is the first of these fields that it has.
+    Pull { path: String, ids: Vec<String> },
 }
 
 impl Place {
@@ -45,16 +47,31 @@ impl Place {
                 },
                 is_read: settings.catches_up(),
             },
-            RelaySettings::EmbeddedOutbox(_) | RelaySettings::EventStore(_) => return None,
+            RelaySettings::EmbeddedOutbox(settings) => Self {
+                relay,
+                collection: settings.collection.clone(),
+                upkeep: match settings.clean_up {
+                    EmbeddedCleanUp::Keep => return None,
+                    EmbeddedCleanUp::Pull => Upkeep::Pull { path: settings.path.clone(), ids: settings.id_fields() },
+                },
+                is_read: true,
+            },
+            RelaySettings::EventStore(_) => return None,
         };
         (place.is_read || !matches!(place.upkeep, Upkeep::Keep)).then_some(place)
     }
 
     /// True if it is read on this occasion.
     pub(super) fn is_read_on(&self, occasion: Occasion) -> bool {
-        let keeps = matches!(self.upkeep, Upkeep::Keep);
-        // Of what is kept for ever nobody knows what has been relayed: it is published once, at the very beginning.
-        self.is_read && (!keeps || occasion == Occasion::NoCheckpoint)
+        let is_wanted = match (&self.upkeep, occasion) {
+            (Upkeep::Delete | Upkeep::Mark { .. }, _) | (_, Occasion::NoCheckpoint) => true,
+            // Of what is kept for ever nobody knows what has been relayed: it is published once, at the very beginning.
+            (Upkeep::Keep, Occasion::Checkpoint(_) | Occasion::LostPosition) => false,
+            // Business documents are many: they are looked through only where something may be missing.
+            (Upkeep::Pull { .. }, Occasion::Checkpoint(_)) => false,
+            (Upkeep::Pull { .. }, Occasion::LostPosition) => true,
+        };
+        self.is_read && is_wanted
     }
 
     /// Selects what has perhaps not been relayed.
@@ -62,6 +79,7 @@ impl Place {
         match &self.upkeep {
             Upkeep::Keep | Upkeep::Delete => doc! {},
             Upkeep::Mark { field, .. } => doc! {field: {"$exists": false}},
+            Upkeep::Pull { path, .. } => doc! {format!("{path}.0"): {"$exists": true}},
         }
     }
 
@@ -81,7 +99,7 @@ impl Place {
         match &self.upkeep {
             Upkeep::Keep => {}
             Upkeep::Delete => actions.push("remove"),
-            Upkeep::Mark { .. } => actions.push("update"),
+            Upkeep::Mark { .. } | Upkeep::Pull { .. } => actions.push("update"),
         }
         actions
     }
@@ -90,7 +108,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explicit::{Layout, OutboxSettings};
+    use crate::explicit::{EmbeddedOutboxSettings, Layout, OutboxSettings};
     use crate::position::ClusterTime;
     use crate::quantity::Period;
 
@@ -119,5 +137,13 @@ mod tests {
             assert_eq!(OCCASIONS.map(|occasion| place.is_read_on(occasion)), wanted, "{clean_up:?} {catch_up:?}");
         }
         assert!(place(CleanUp::Keep, None).is_none(), "nothing is to be done there");
+        let embedded = |clean_up| {
+            let settings = EmbeddedOutboxSettings::new(Namespace::parse("shop.orders").unwrap());
+            let settings = EmbeddedOutboxSettings { clean_up, ..settings };
+            Place::new(0, &RelaySettings::EmbeddedOutbox(Box::new(settings)))
+        };
+        let pulled = embedded(EmbeddedCleanUp::Pull).unwrap();
+        assert_eq!(OCCASIONS.map(|occasion| pulled.is_read_on(occasion)), [true, false, true]);
+        assert!(embedded(EmbeddedCleanUp::Keep).is_none());
     }
 }

@@ -105,7 +105,7 @@ impl Scene {
 }
 
 /// Starts the program as a supervisor would: again, while another owner's lease runs.
-async fn start(program: &Program, port: u16) -> Running {
+pub async fn start(program: &Program, port: u16) -> Running {
     loop {
         let running = program.start(&["run", "-c", "changeling.yaml"]);
         let mut ready = false;
@@ -123,7 +123,7 @@ async fn start(program: &Program, port: u16) -> Running {
 }
 
 /// Lets it run for a while, as a supervisor that starts it again when it ends, and kills it. True if it was there to be killed.
-async fn kill_early(program: &Program, after: Duration) -> bool {
+pub async fn kill_early(program: &Program, after: Duration) -> bool {
     let deadline = Instant::now() + after;
     let mut running = program.start(&["run", "-c", "changeling.yaml"]);
     while Instant::now() < deadline {
@@ -142,7 +142,7 @@ async fn is_ready(port: u16) -> bool {
     answer.is_ok_and(|answer| answer.status().is_success())
 }
 
-fn kill_count() -> u32 {
+pub fn kill_count() -> u32 {
     const IN_A_PLAIN_RUN: u32 = 5;
     std::env::var("CHANGELING_KILLS")
         .map_or(IN_A_PLAIN_RUN, |kills| kills.parse().expect("CHANGELING_KILLS is a number"))

@@ -5,6 +5,7 @@ mod checkpoint;
 mod cli;
 mod config;
 mod crash;
+mod crash_explicit;
 mod each;
 mod embedded;
 mod event_store;

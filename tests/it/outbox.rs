@@ -1,7 +1,9 @@
 //! What is read from outboxes and cleaned up there, on a real MongoDB.
 
 use bson::{Bson, Document, RawBson, doc};
-use changeling::explicit::{CleanUp, Done, Layout, OutboxSettings, RelaySettings};
+use changeling::explicit::{
+    CleanUp, Done, EmbeddedCleanUp, EmbeddedOutboxSettings, Layout, OutboxSettings, RelaySettings,
+};
 use changeling::failure::Disposition;
 use changeling::mongo_client::{Deployment, connect};
 use changeling::namespace::Namespace;
@@ -229,4 +231,39 @@ async fn a_server_that_is_away_is_waited_for() {
     let outboxes = place.outboxes(&CleanUp::Delete, None);
     assert_eq!(outboxes.clean_up(&done(1, [1])).await.unwrap_err().disposition(), Disposition::Retry);
     assert_eq!(outboxes.scan(Occasion::NoCheckpoint).await.err().unwrap().disposition(), Disposition::Retry);
+}
+
+#[tokio::test]
+async fn elements_are_taken_out_of_their_arrays_by_their_ids_and_nothing_else_is() {
+    let place = Place::new().await;
+    let collection = Namespace { database: place.database.clone(), collection: "orders".to_owned() };
+    let settings = EmbeddedOutboxSettings {
+        path: "meta.events".to_owned(),
+        clean_up: EmbeddedCleanUp::Pull,
+        ..EmbeddedOutboxSettings::new(collection)
+    };
+    let outboxes = MongodbOutboxes::new(&place.client, &[RelaySettings::EmbeddedOutbox(Box::new(settings))]).unwrap();
+    outboxes.prepare().await.unwrap();
+    let element = |id: Bson| doc! {"id": id, "type": "OrderPaid"};
+    let without = doc! {"type": "OrderPaid"};
+    let by_id = doc! {"_id": "b", "type": "OrderPaid"};
+    let both = doc! {"id": "x", "_id": "b"};
+    let orders = place.collection("orders");
+    let events = |events: Vec<Document>| doc! {"events": events, "other": [1]};
+    let first = events(vec![element("a".into()), without.clone(), by_id, both.clone(), element(4.into())]);
+    orders.insert_one(doc! {"_id": 1, "meta": first}).await.unwrap();
+    orders.insert_one(doc! {"_id": 2, "meta": {"events": [element("a".into())]}}).await.unwrap();
+    // The application has made something else of it.
+    orders.insert_one(doc! {"_id": 3, "meta": {"events": "none"}}).await.unwrap();
+    assert_eq!(scanned(&outboxes, Occasion::LostPosition).await, [(0, 1), (0, 2)]);
+    assert!(scanned(&outboxes, Occasion::Checkpoint(place.now().await)).await.is_empty());
+    let done = |document: i32, id: RawBson| Done { relay: 0, document: RawBson::Int32(document), element: Some(id) };
+    let text = |id: &str| RawBson::String(id.to_owned());
+    let done =
+        [done(1, text("a")), done(3, text("a")), done(1, text("b")), done(1, RawBson::Int32(4)), done(9, text("a"))];
+    outboxes.clean_up(&done).await.unwrap();
+    let left = async |id: i32| orders.find_one(doc! {"_id": id}).await.unwrap().unwrap().get("meta").cloned();
+    assert_eq!(left(1).await, Some(events(vec![without, both]).into()));
+    assert_eq!(left(2).await, Some(doc! {"events": [element("a".into())]}.into()), "it has not been relayed");
+    assert_eq!(left(3).await, Some(doc! {"events": "none"}.into()));
 }

@@ -4,7 +4,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use bson::{RawBson, RawBsonRef};
+use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
 pub use settings::{EmbeddedCleanUp, EmbeddedOutboxSettings};
 
@@ -13,9 +13,10 @@ use super::found::{Flaw, plain_text};
 use super::relayed::{Occasion, Sender};
 use super::settings::RelayError;
 use super::{Done, Ignored, Noted};
-use crate::change::Change;
-use crate::change::element::elements;
+use crate::change::element::{self, elements};
+use crate::change::{Change, Image, Operation};
 use crate::namespace::Namespace;
+use crate::position::ClusterTime;
 use crate::rules::{
     Appended, AppendedElements, FailedEvent, FieldPath, NewElement, Outcome, Query, Selected, select, text,
 };
@@ -47,6 +48,8 @@ struct Maker {
     /// Whether the change at hand had something for the relay, and its next event.
     is_taken: bool,
     next_number: u16,
+    /// Whether the change is not the one that appended the elements: then those without an id of their own can not be told.
+    is_recovering: bool,
 }
 
 impl EmbeddedOutbox {
@@ -100,6 +103,7 @@ impl EmbeddedOutbox {
                 is_pulled: settings.clean_up == EmbeddedCleanUp::Pull,
                 is_taken: false,
                 next_number: 0,
+                is_recovering: false,
             },
         })
     }
@@ -124,11 +128,47 @@ impl EmbeddedOutbox {
         });
         maker.is_taken
     }
+
+    /// Takes what a document still holds, as if it had just been inserted: an element with an id has the very event, with the very
+    /// id, that the change which appended it has. One without is left alone.
+    pub(super) fn recover(
+        &mut self,
+        document: &RawDocument,
+        read_at: bson::DateTime,
+        outcome: &mut Outcome,
+        noted: &mut Noted,
+    ) {
+        let Some(id) = element::get(document, "_id") else { return };
+        let mut key = RawDocumentBuf::new();
+        key.append(bson::cstr!("_id"), id);
+        let (database, collection) = (self.maker.common.database.clone(), self.maker.common.collection.clone());
+        let seconds = u32::try_from(read_at.timestamp_millis().div_euclid(1_000)).unwrap_or(0);
+        let change = Change {
+            operation: Operation::Insert,
+            database: &database,
+            collection: &collection,
+            key: &key,
+            before: Image::Absent,
+            after: Image::Exact(document),
+            description: None,
+            cluster_time: ClusterTime { seconds, increment: 0 },
+            operation_index: 0,
+            wall_time: Some(read_at),
+            transaction: None,
+            token: None,
+        };
+        self.maker.is_recovering = true;
+        self.apply(&change, outcome, noted);
+        self.maker.is_recovering = false;
+    }
 }
 
 impl Maker {
     fn take(&mut self, change: &Change<'_>, element: &NewElement<'_>, outcome: &mut Outcome, noted: &mut Noted) {
         let id = self.id_of(element.value);
+        if self.is_recovering && id.is_none() {
+            return;
+        }
         let id_text = id.map(plain_text).unwrap_or_default();
         let event_id = match id {
             // An id is one of its document; the other fields of a sharded collection's key may change.

@@ -212,3 +212,25 @@ fn settings_that_can_not_be_used_say_so() {
     assert_eq!(settings(serde_json::json!({})).id_fields(), ["id", "_id"]);
     assert_eq!(settings(serde_json::json!({"id": "$.meta['id']"})).id_fields(), ["meta.id"]);
 }
+
+#[test]
+fn what_a_document_still_holds_has_the_events_of_the_changes_that_appended_it() {
+    let mut relay = relay(serde_json::json!({"clean_up": "pull", "path": "meta._events"}));
+    let appended = [("meta._events.0", event("e1")), ("meta._events.1", event(2)), ("meta._events.2", event("e3"))];
+    let ids = appended.clone().map(|(path, element)| only(apply(&mut relay, &push(5, doc! {path: element})).1).id);
+    let mut elements: Vec<Bson> = appended.map(|(_, element)| element.into()).into();
+    // Without an id it can not be told which event it was.
+    elements.insert(1, doc! {"type": "OrderPaid", "data": {}}.into());
+    let document = RawDocumentBuf::try_from(&doc! {"_id": 7, "meta": {"_events": elements}}).unwrap();
+    let (mut outcome, mut noted) = (Outcome::default(), Noted::default());
+    let read_at = bson::DateTime::from_millis(9_000);
+    relay.recover(&document, read_at, &mut outcome, &mut noted);
+    assert_eq!(outcome.events.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
+    assert!(outcome.failed.is_empty());
+    assert!(outcome.events.iter().all(|event| event.partition_key == "7" && event.time == read_at));
+    assert_eq!(noted.done.len(), 3);
+    let without = RawDocumentBuf::try_from(&doc! {"_id": 7, "meta": 1}).unwrap();
+    (outcome, noted) = Default::default();
+    relay.recover(&without, read_at, &mut outcome, &mut noted);
+    assert!(outcome.is_empty() && noted.is_empty());
+}

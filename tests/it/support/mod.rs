@@ -1,6 +1,7 @@
 //! What every integration test needs: names of its own, waiting for conditions, and the real program.
 
 pub mod chance;
+pub mod explicit_load;
 pub mod load;
 mod program;
 pub mod random_rules;

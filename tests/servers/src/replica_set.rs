@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{ClientOptions, Credential, ServerAddress};
 use mongodb::{Client, Database};
 use tempfile::TempDir;
@@ -227,10 +227,10 @@ impl ReplicaSet {
         &self,
         member: usize,
         name: &str,
-        mode: Document,
+        mode: impl Into<Bson>,
         data: Document,
     ) -> Result<(), ServerError> {
-        let command = doc! {"configureFailPoint": name, "mode": mode, "data": data};
+        let command = doc! {"configureFailPoint": name, "mode": mode.into(), "data": data};
         self.direct(member, true).await?.run_command(command).await?;
         Ok(())
     }
