@@ -79,6 +79,16 @@ impl Log {
         });
     }
 
+    /// An update of an order, without images.
+    pub fn update_order(&self, key: i32, updated: RawDocumentBuf) {
+        self.append(|number| {
+            let mut document = bson::Document::try_from(&*change(number, "orders", key)).unwrap();
+            let updated = bson::Document::try_from(&*updated).unwrap();
+            document.insert("updateDescription", doc! {"updatedFields": updated, "removedFields": []});
+            RawDocumentBuf::try_from(&document).unwrap()
+        });
+    }
+
     /// A change that no rule names.
     pub fn change_other(&self) {
         self.append(|number| change(number, "other", 0));
@@ -364,6 +374,16 @@ impl Letters {
         let letters = self.letters.lock().unwrap();
         let of_sink = letters.iter().filter(|letter| letter.sink.as_deref() == Some(sink));
         of_sink.filter_map(|letter| letter.event.as_ref()).map(|event| event.id).collect()
+    }
+}
+
+impl Letters {
+    /// The ids of the explicit events that a sink gave up.
+    pub fn explicit_ids(&self, sink: &str) -> HashSet<EventId> {
+        let letters = self.letters.lock().unwrap();
+        let of_sink = letters.iter().filter(|letter| letter.sink.as_deref() == Some(sink));
+        let events = of_sink.filter_map(|letter| letter.event.as_ref());
+        events.filter(|event| event.explicit.is_some()).map(|event| event.id).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use changeling::position::{Position, Start};
 use changeling::quantity::{ByteCount, Period};
 use changeling::source::OnLostPosition;
 
+use crate::pipeline_outbox::{self, MemoryOutbox};
 use crate::simulated::{
     Act, Durable, Letters, Log, LogSource, ScriptedSink, SimulatedStore, Then, changes_before, rules,
 };
@@ -48,6 +49,9 @@ struct World {
     random: Random,
     /// Whether the first sink saves the checkpoint with its events.
     joins: bool,
+    /// What the application wrote into its outbox, and what of it is still there.
+    outbox: Arc<MemoryOutbox>,
+    outbox_count: i32,
 }
 
 impl World {
@@ -61,13 +65,20 @@ impl World {
             place: MemoryStore::new(),
             random,
             joins,
+            outbox: Arc::default(),
+            outbox_count: 0,
         }
     }
 
     fn write(&mut self, count: usize) {
         for _ in 0..count {
-            match self.random.below(4) {
+            match self.random.below(5) {
                 0 => self.log.change_other(),
+                4 => {
+                    self.outbox.hold([self.outbox_count]);
+                    self.log.insert("outbox", &pipeline_outbox::document(self.outbox_count));
+                    self.outbox_count += 1;
+                }
                 key => self.log.change_order(i32::try_from(key).unwrap()),
             }
         }
@@ -121,8 +132,8 @@ impl World {
             start: Start::Beginning,
             on_lost_position: OnLostPosition::Stop,
             rules: RuleSlot::from(rules()),
-            relays: changeling::explicit::Relays::default(),
-            outboxes: None,
+            relays: pipeline_outbox::relays(),
+            outboxes: Some(self.outbox.clone()),
             lanes,
             dead_letters: self.letters.clone(),
             store: store.clone(),
@@ -143,6 +154,7 @@ impl World {
             let count = self.random.below(20);
             self.write(count);
             *store.is_away.lock().unwrap() = self.random.below(4) == 0;
+            self.outbox.is_away.store(self.random.below(4) == 0, Ordering::Relaxed);
             self.log.failures.store(self.random.below(3), Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(self.random.below(2_000) as u64)).await;
         }
@@ -156,6 +168,7 @@ impl World {
 
     /// Runs without faults until everything is saved, and stops in order.
     async fn run_to_the_end(&mut self) {
+        self.outbox.is_away.store(false, Ordering::Relaxed);
         let (pipeline, _) = self.pipeline(true);
         let stop = StopSignal::new();
         let task = tokio::spawn(pipeline.run(stop.clone()));
@@ -188,6 +201,10 @@ impl World {
                     expected_by_key.entry(event.partition_key.clone()).or_default().push(event.id);
                 }
             }
+            // Every event of the outbox is one of the order "o1", whichever way it came: read from the outbox or with its change.
+            let explicit = by_key.remove("o1").unwrap_or_default().len();
+            let given_up = self.letters.explicit_ids(sink).len();
+            assert_eq!(explicit + given_up, usize::try_from(self.outbox_count).unwrap(), "in sink {sink}");
             assert_eq!(by_key, expected_by_key, "in sink {sink}");
         }
     }
@@ -217,6 +234,7 @@ async fn simulate(seed: u64) {
     }
     world.run_to_the_end().await;
     world.assert_complete();
+    assert!(world.outbox.ids().is_empty(), "everything is cleaned up");
 }
 
 fn number_of(variable: &str) -> Option<u64> {

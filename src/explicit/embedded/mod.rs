@@ -141,7 +141,7 @@ impl EmbeddedOutbox {
         let Some(id) = element::get(document, "_id") else { return };
         let mut key = RawDocumentBuf::new();
         key.append(bson::cstr!("_id"), id);
-        let (database, collection) = (self.maker.common.database.clone(), self.maker.common.collection.clone());
+        let Namespace { database, collection } = self.collection.clone();
         let seconds = u32::try_from(read_at.timestamp_millis().div_euclid(1_000)).unwrap_or(0);
         let change = Change {
             operation: Operation::Insert,
