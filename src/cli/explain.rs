@@ -11,6 +11,7 @@ use changeling::app::Images;
 use changeling::change::value::{Numbers, equal};
 use changeling::change::{Batch, Change, Entry, Image};
 use changeling::config;
+use changeling::explicit::Relays;
 use changeling::namespace::Namespace;
 use changeling::rules::explain::{Explainer, Explanation, RuleVerdict};
 use changeling::rules::{self, RuleSet};
@@ -18,6 +19,7 @@ use changeling::yaml::SourceFile;
 
 use super::explanation::{self, Told};
 use super::history::{self, HistoryArguments, Origin};
+use super::relayed::Relayed;
 use super::{Failure, Verdict, account, findings, logging, replay};
 
 /// Show why each rule fires on a change, does not, or can not be decided
@@ -63,6 +65,12 @@ pub struct Explain {
     json: bool,
 }
 
+/// Who looks at changes.
+struct Looking {
+    explainer: Explainer,
+    relays: Relays,
+}
+
 /// Why nothing can be explained.
 #[derive(Debug, thiserror::Error)]
 enum ExplainError {
@@ -79,6 +87,8 @@ enum ExplainError {
 /// The change that was explained.
 pub struct Explained {
     pub header: Header,
+    /// What relays make of it, where it is for one.
+    pub relayed: Option<Relayed>,
     pub rules: Vec<Explanation>,
 }
 
@@ -103,10 +113,10 @@ impl Explain {
         {
             return Err(Failure::Unusable(Box::new(ExplainError::NoRule { rule: wanted.clone() })));
         }
-        let explainer = Explainer::new(rules.clone());
+        let mut looking = Looking { explainer: Explainer::new(rules.clone()), relays: self.history.read_relays()? };
         let (explained, ended) = match &self.change {
-            Some(path) => (self.typed_in(path, &explainer)?, Ok(())),
-            None => self.found(&Arc::new(RuleSet::compile(rules.clone())), RuleSet::compile(rules), &explainer)?,
+            Some(path) => (self.typed_in(path, &mut looking)?, Ok(())),
+            None => self.found(&Arc::new(RuleSet::compile(rules.clone())), RuleSet::compile(rules), &mut looking)?,
         };
         let told = Told { all: self.all || self.rule.is_some(), show_values: self.show_values };
         if self.json {
@@ -132,7 +142,7 @@ impl Explain {
         output.flush()
     }
 
-    fn typed_in(&self, path: &std::path::Path, explainer: &Explainer) -> Result<Vec<Explained>, Failure> {
+    fn typed_in(&self, path: &std::path::Path, looking: &mut Looking) -> Result<Vec<Explained>, Failure> {
         let name = path.display().to_string();
         let text = match name.as_str() {
             "-" => io::read_to_string(io::stdin()),
@@ -147,7 +157,7 @@ impl Explain {
         }
         let batch = Batch::from_documents(changes.iter().map(|change| &**change), None);
         let changes = batch.entries().filter_map(|entry| match entry {
-            Ok(Entry::Change(change)) => Some(self.explained(&change, explainer)),
+            Ok(Entry::Change(change)) => Some(self.explained(&change, looking)),
             Ok(Entry::Notice(_)) | Err(_) => None,
         });
         Ok(changes.collect())
@@ -155,25 +165,25 @@ impl Explain {
 
     fn found(
         &self,
-        looking: &Arc<RuleSet>,
+        set: &Arc<RuleSet>,
         rules: RuleSet,
-        explainer: &Explainer,
+        looking: &mut Looking,
     ) -> Result<(Vec<Explained>, Result<(), Failure>), Failure> {
         let wanted = self.id.as_deref().map(ids);
         let mut kept: VecDeque<Explained> = VecDeque::new();
         let ended = history::block_on(async |stop| {
             // As a run does it, though the document may have changed much since.
-            let images = |_: &RuleSet| Images::NeededAndLookedUp(Arc::clone(looking));
+            let images = |_: &RuleSet| Images::NeededAndLookedUp(Arc::clone(set));
             let opened = self.history.open(rules, images, stop).await?;
             if !self.json && matches!(opened.origin, Origin::Tape { .. }) {
                 let mut output = anstream::stderr().lock();
-                account::print_origin(&mut output, &opened.origin, looking.image_needs_of_all().after)?;
+                account::print_origin(&mut output, &opened.origin, set.image_needs_of_all().after)?;
             }
             let ended = replay::read(opened, stop, |batch, _| {
                 for entry in batch.entries() {
                     let Ok(Entry::Change(change)) = entry else { continue };
                     if self.is_meant(&change, wanted.as_deref()) {
-                        kept.push_back(self.explained(&change, explainer));
+                        kept.push_back(self.explained(&change, looking));
                     }
                     while kept.len() > self.last.max(1) {
                         kept.pop_front();
@@ -197,12 +207,14 @@ impl Explain {
         is_there && is_it
     }
 
-    fn explained(&self, change: &Change<'_>, explainer: &Explainer) -> Explained {
-        let mut rules = explainer.explain(change);
+    fn explained(&self, change: &Change<'_>, Looking { explainer, relays }: &mut Looking) -> Explained {
+        let relayed = Relayed::of(change, relays);
+        let is_withheld = relayed.as_ref().is_some_and(|relayed| relayed.is_withheld);
+        let mut rules = if is_withheld { Vec::new() } else { explainer.explain(change) };
         if let Some(wanted) = &self.rule {
             rules.retain(|one| *one.rule == **wanted);
         }
-        Explained { header: header(change), rules }
+        Explained { header: header(change), relayed, rules }
     }
 }
 

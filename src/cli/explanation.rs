@@ -10,6 +10,7 @@ use owo_colors::OwoColorize as _;
 use serde::Serialize;
 
 use super::explain::{Explained, is_candidate};
+use super::relayed::RelayedReport;
 
 /// How much is told.
 pub struct Told {
@@ -23,13 +24,19 @@ pub struct Told {
 const TEXT_WIDTH: usize = 48;
 
 /// Writes one explained change.
-pub fn write(out: &mut String, Explained { header, rules }: &Explained, told: &Told) {
+pub fn write(out: &mut String, Explained { header, relayed, rules }: &Explained, told: &Told) {
     let key = described(header.key.as_raw_bson_ref(), told.show_values);
     let title = format!("{} {}", header.operation, header.collection);
     // Writing to a string can not fail.
     let _ = writeln!(out, "{}  _id {key}, {}", title.bold(), header.time);
     let images = format!("before: {}, after: {}", header.before, header.after);
     let _ = writeln!(out, "{}\n", images.dimmed());
+    if let Some(relayed) = relayed {
+        relayed.write(out, told);
+        if relayed.is_withheld {
+            return;
+        }
+    }
     let width = rules.iter().filter(|one| is_candidate(one)).map(|one| one.rule.chars().count()).max().unwrap_or(0);
     for one in rules.iter().filter(|one| is_candidate(one)) {
         write_rule(out, one, width, told);
@@ -144,6 +151,8 @@ pub struct Report {
     time: String,
     before: &'static str,
     after: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relayed: Option<RelayedReport>,
     rules: Vec<RuleReport>,
 }
 
@@ -178,7 +187,7 @@ struct ValueReport {
 
 impl Report {
     /// What is told of one change.
-    pub fn new(Explained { header, rules }: &Explained, told: &Told) -> Self {
+    pub fn new(Explained { header, relayed, rules }: &Explained, told: &Told) -> Self {
         let rules = rules.iter().filter(|one| told.all || is_candidate(one));
         Self {
             operation: header.operation,
@@ -187,6 +196,7 @@ impl Report {
             time: header.time.clone(),
             before: header.before,
             after: header.after,
+            relayed: relayed.as_ref().map(RelayedReport::new),
             rules: rules.map(|one| RuleReport::new(one, told)).collect(),
         }
     }

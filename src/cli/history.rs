@@ -110,8 +110,8 @@ impl HistoryArguments {
     /// them is told here.
     pub fn read_explicit(&self) -> Result<ExplicitPart, Failure> {
         match config::read_explicit(&self.config.path) {
-            // A tape and rules of one's own are enough to look at rules.
-            Err(ConfigError::Unreadable { .. }) if self.tape.is_some() => Ok(ExplicitPart::default()),
+            // A tape and rules of one's own are enough to look at rules; who needs more of the configuration says so.
+            Err(ConfigError::Unreadable { .. }) => Ok(ExplicitPart::default()),
             read => read.map_err(unusable_config),
         }
     }

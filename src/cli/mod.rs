@@ -15,6 +15,7 @@ mod parity;
 mod progress;
 mod query;
 mod record;
+mod relayed;
 mod replay;
 mod run;
 mod schema;

@@ -11,14 +11,24 @@ pub fn next(one: &TypeFigures) -> String {
                 "leave {name} to its rule; the application need not write it any more, and until then send consumers only one of both (to:)"
             )
         }
+        Verdict::InferWithCare if !one.is_inferred => {
+            format!(
+                "write a rule for {name} (changeling coverage proposes one) and compare again; until then keep it explicit"
+            )
+        }
+        Verdict::InferWithCare if one.other_key_count > 0 => {
+            format!(
+                "give the rule the key that the application uses for {name} (key:), and compare again; until then keep it explicit"
+            )
+        }
         Verdict::InferWithCare if one.different_count > 0 => {
             format!(
-                "look at what differs: correct the data of the rule, or list paths that may differ under parity.ignore; then compare again. Until then keep {name} explicit"
+                "look at what differs: correct the data of the rule, or list paths that may differ under parity.ignore; then compare again. Until then keep it explicit"
             )
         }
         Verdict::InferWithCare => {
             format!(
-                "look at the changes listed here: make the rule's conditions fit them and compare again. Until then keep {name} explicit"
+                "look at the changes listed here: make the rule's conditions fit them and compare again. Until then keep it explicit"
             )
         }
         Verdict::NeedsAnOutbox if one.is_inferred => {
