@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use super::footprint::NO_CHANGE;
+use super::table::grouped;
+
 /// All figures of a comparison. None of them holds a value of a document, unless values were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
@@ -86,6 +89,25 @@ pub struct FailingShape {
     /// Other explicit types that left the very same shape, with how often they did without this one: two types that always come
     /// together do not count.
     pub shared_with: Vec<(String, u64)>,
+}
+
+impl FailingShape {
+    /// True if nothing was written that a rule could see.
+    pub fn is_no_change(&self) -> bool {
+        self.shape == NO_CHANGE
+    }
+
+    /// Why it proves that changes do not tell the type, in a sentence; nothing where it does not.
+    pub fn proof(&self) -> Option<String> {
+        if self.is_no_change() {
+            return Some("nothing was written that a rule could see".to_owned());
+        }
+        let others = self.shared_with.iter().map(|(name, count)| format!("{name} ({})", grouped(*count)));
+        let others: Vec<String> = others.collect();
+        (!others.is_empty()).then(|| {
+            format!("the very same change was left by {}: it does not tell which of them happened", others.join(", "))
+        })
+    }
 }
 
 /// A cell of the matrix.

@@ -19,6 +19,7 @@ mod outbox;
 mod outbox_relay;
 mod outbox_to_nats;
 mod parity;
+mod parity_report;
 mod pipeline;
 mod pipeline_mongodb;
 mod pipeline_outbox;

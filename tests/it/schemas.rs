@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use boon::{Compiler, SchemaIndex, Schemas};
+use boon::{Compiler, Format, SchemaIndex, Schemas};
+use changeling::quantity::Period;
 use changeling::yaml::{self, Diagnostics, SourceFile};
 use changeling::{config, rules};
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ struct Validator {
 impl Validator {
     fn new(schema: Value) -> Self {
         let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+        // To it, a period is one of the calendar.
+        compiler.register_format(Format { name: "period", func: period });
         compiler.add_resource("schema.json", schema).unwrap();
         let index = compiler.compile("schema.json", &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
         Self { schemas, index }
@@ -32,6 +35,13 @@ impl Validator {
 
     fn fault(&self, value: &Value) -> Option<String> {
         self.schemas.validate(value, self.index).err().map(|error| format!("{error:#}"))
+    }
+}
+
+fn period(value: &Value) -> Result<(), Box<dyn std::error::Error>> {
+    match value.as_str().is_none_or(|text| Period::parse(text).is_some()) {
+        true => Ok(()),
+        false => Err("no period".into()),
     }
 }
 

@@ -39,6 +39,14 @@ pub fn next(one: &TypeFigures) -> String {
     }
 }
 
+/// The reasons of the verdict, but for those that the shapes shown beside them tell with their proof.
+pub fn reasons(one: &TypeFigures, top: usize) -> impl Iterator<Item = &String> {
+    let is_told = move |reason: &str| {
+        one.shapes.iter().take(top).any(|shape| shape.proof().is_some() && reason.ends_with(&shape.shape))
+    };
+    one.judgement.reasons.iter().filter(move |reason| !is_told(reason))
+}
+
 /// What a verdict comes to, for all types that have it.
 pub fn meaning(verdict: Verdict) -> &'static str {
     match verdict {

@@ -71,6 +71,8 @@ struct ShapeReport<'f> {
     kind: &'static str,
     shape: &'f str,
     count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
     shared_with: Vec<SharedWith<'f>>,
 }
 
@@ -183,7 +185,13 @@ impl<'f> TypeReport<'f> {
 impl<'f> ShapeReport<'f> {
     fn new(shape: &'f FailingShape) -> Self {
         let shared_with = shape.shared_with.iter().map(|(name, count)| SharedWith { name, count: *count });
-        Self { kind: shape.kind, shape: &shape.shape, count: shape.count, shared_with: shared_with.collect() }
+        Self {
+            kind: shape.kind,
+            shape: &shape.shape,
+            count: shape.count,
+            proof: shape.proof(),
+            shared_with: shared_with.collect(),
+        }
     }
 }
 

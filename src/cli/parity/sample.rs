@@ -45,15 +45,24 @@ fn shape(kind: &'static str, shape: &str, count: u64, shared_with: &[(&str, u64)
 fn figures() -> Figures {
     let cancelled = TypeFigures {
         shapes: vec![
-            shape("extra", "update shop.orders: cancelledAt, status", 58, &[("OrderCancelledByTheShop", 55)]),
-            shape("extra", "update shop.orders: status", 3, &[]),
+            shape(
+                "extra",
+                "update of shop.orders: cancelledAt, status (status: value 1 -> value 2)",
+                58,
+                &[("OrderCancelledByTheShop", 55)],
+            ),
+            shape("extra", "update of shop.orders: status", 3, &[]),
         ],
         differences: vec![Difference { path: "reason".to_owned(), what: "only explicit".to_owned(), count: 42 }],
         ..of(
             "OrderCancelledByTheCustomer",
             [0, 42, 0, 61],
             Verdict::NeedsAnOutbox,
-            &["58 of 103 inferred events have no explicit one: OrderCancelledByTheShop leaves the same change"],
+            &[
+                "58 events extra behind the very shape of change that OrderCancelledByTheShop left too: update of shop.orders: cancelledAt, status (status: value 1 -> value 2)",
+                "61 of 103 inferred events extra (59 %)",
+                "the data of 42 of 42 pairs differ: reason (only explicit)",
+            ],
         )
     };
     let by_the_shop = TypeFigures {
@@ -61,50 +70,63 @@ fn figures() -> Figures {
         explicit_names: vec!["order.cancelled-by-shop".to_owned()],
         shapes: vec![shape(
             "missing",
-            "update shop.orders: cancelledAt, status",
+            "update of shop.orders: cancelledAt, status (status: value 1 -> value 2)",
             55,
             &[("OrderCancelledByTheCustomer", 42)],
         )],
-        ..of("OrderCancelledByTheShop", [0, 0, 55, 0], Verdict::NeedsAnOutbox, &["no rule makes it"])
+        ..of(
+            "OrderCancelledByTheShop",
+            [0, 0, 55, 0],
+            Verdict::NeedsAnOutbox,
+            &["no rule makes it", "55 of 55 explicit events missing (100 %)"],
+        )
     };
     let shipped = TypeFigures {
         differences: vec![
-            Difference { path: "parcels.*.weight".to_owned(), what: "int32 and double".to_owned(), count: 12 },
+            Difference { path: "parcels.*.weight".to_owned(), what: "int and double".to_owned(), count: 12 },
             Difference { path: "<b>carrier</b>".to_owned(), what: "other value".to_owned(), count: 1 },
         ],
         lag_ms: Some(1_240.0),
-        ..of("OrderShipped", [387, 13, 0, 0], Verdict::InferWithCare, &["13 of 400 pairs have other data"])
+        ..of(
+            "OrderShipped",
+            [387, 13, 0, 0],
+            Verdict::InferWithCare,
+            &["the data of 13 of 400 pairs differ: parcels.*.weight (int and double), <b>carrier</b> (other value)"],
+        )
     };
-    let (placed, paid) = ("OrderPlaced", "OrderPaid");
+    Figures {
+        types: vec![
+            cancelled,
+            by_the_shop,
+            of("OrderPaid", [11_904, 0, 0, 0], Verdict::SafeToInfer, &["11904 pairs, all alike"]),
+            of("OrderPlaced", [12_000, 0, 0, 0], Verdict::SafeToInfer, &["12000 pairs, all alike"]),
+            shipped,
+            of("RefundIssued", [2, 0, 0, 0], Verdict::Unknown, &["2 events decided so far; 20 tell something"]),
+            TypeFigures { name: "StockTaken".to_owned(), inferred_count: 24_001, ..TypeFigures::default() },
+        ],
+        matrix: matrix(),
+        given_up_count: 7,
+        ..Figures::default()
+    }
+}
+
+fn matrix() -> Vec<Confusion> {
     let cell = |explicit: Option<&str>, inferred: Option<&str>, count| Confusion {
         explicit: explicit.map(str::to_owned),
         inferred: inferred.map(str::to_owned),
         count,
     };
-    let (customer, shop, shipped_name) = ("OrderCancelledByTheCustomer", "OrderCancelledByTheShop", "OrderShipped");
-    Figures {
-        types: vec![
-            cancelled,
-            by_the_shop,
-            of(paid, [11_904, 0, 0, 0], Verdict::SafeToInfer, &[]),
-            of(placed, [12_000, 0, 0, 0], Verdict::SafeToInfer, &[]),
-            shipped,
-            of("RefundIssued", [2, 0, 0, 0], Verdict::Unknown, &["2 events are too few to judge by"]),
-            TypeFigures { name: "StockTaken".to_owned(), inferred_count: 24_001, ..TypeFigures::default() },
-        ],
-        matrix: vec![
-            cell(Some(placed), Some(placed), 12_000),
-            cell(Some(paid), Some(paid), 11_904),
-            cell(Some(shipped_name), Some(shipped_name), 400),
-            cell(Some(customer), Some(customer), 42),
-            cell(Some(shop), Some(customer), 55),
-            cell(Some("RefundIssued"), Some("RefundIssued"), 2),
-            cell(Some(shipped_name), None, 3),
-            cell(None, Some(customer), 6),
-        ],
-        given_up_count: 7,
-        ..Figures::default()
-    }
+    let (customer, shop, shipped) = ("OrderCancelledByTheCustomer", "OrderCancelledByTheShop", "OrderShipped");
+    vec![
+        cell(Some("OrderPlaced"), Some("OrderPlaced"), 12_000),
+        cell(Some("OrderPaid"), Some("OrderPaid"), 11_904),
+        cell(Some(shipped), Some(shipped), 400),
+        cell(Some(customer), Some(customer), 42),
+        cell(Some(shop), Some(customer), 55),
+        cell(Some("RefundIssued"), Some("RefundIssued"), 2),
+        cell(Some(shipped), None, 3),
+        cell(None, Some(customer), 6),
+    ]
 }
 
 fn with_report(test: impl FnOnce(&Report<'_>)) {
@@ -146,6 +168,10 @@ fn the_terminal_shows_the_whole_report_at_eighty_columns_and_at_more() {
             let fits = |line: &str| line.chars().count() <= width || line.contains("read in");
             assert!(text.lines().all(fits), "{text}");
             assert_golden(&format!("terminal-{width}.txt"), &text);
+            if width == 80 {
+                let (_, table) = text.split_once("\n\n").unwrap();
+                assert!(include_str!("../../../docs/parity.md").contains(table), "docs/parity.md shows:\n{table}");
+            }
         }
     });
 }

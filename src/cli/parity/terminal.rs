@@ -46,7 +46,7 @@ pub fn print(output: &mut impl Write, report: &Report<'_>, width: usize, top: us
 fn print_type(output: &mut impl Write, one: &TypeFigures, width: usize, top: usize) -> io::Result<()> {
     let verdict = one.judgement.verdict;
     writeln!(output, "{}: {}", one.name.bold(), paint(verdict.tone(), verdict.as_str()))?;
-    for reason in &one.judgement.reasons {
+    for reason in advice::reasons(one, top) {
         write_wrapped(output, "  -", 3, reason, width)?;
     }
     for shape in one.shapes.iter().take(top) {
@@ -68,12 +68,8 @@ fn print_type(output: &mut impl Write, one: &TypeFigures, width: usize, top: usi
 fn print_shape(output: &mut impl Write, shape: &FailingShape, width: usize) -> io::Result<()> {
     let label = format!("  {} {}", grouped(shape.count), shape.kind);
     write_wrapped(output, &label.red().to_string(), label.len(), &shape.shape, width)?;
-    if !shape.shared_with.is_empty() {
-        let others: Vec<String> =
-            shape.shared_with.iter().map(|(name, count)| format!("{name} ({})", grouped(*count))).collect();
-        let text =
-            format!("the very same change was left by {}: it does not tell which of them happened", others.join(", "));
-        write_wrapped(output, &format!("    {}", "proof:".bold()), 10, &text, width)?;
+    if let Some(proof) = shape.proof() {
+        write_wrapped(output, &format!("    {}", "proof:".bold()), 10, &proof, width)?;
     }
     Ok(())
 }

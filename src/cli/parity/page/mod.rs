@@ -134,8 +134,9 @@ fn details(body: &mut String, report: &Report<'_>, verdict: Verdict, top: usize)
             let names: Vec<String> = one.explicit_names.iter().map(|name| element("code", name)).collect();
             let _ = writeln!(content, "<p class=\"faint\">The application calls it {}.</p>", names.join(", "));
         }
-        if !one.judgement.reasons.is_empty() {
-            content.push_str(&list(one.judgement.reasons.iter().map(|reason| escaped(&sentence(reason)))));
+        let reasons: Vec<String> = advice::reasons(one, top).map(|reason| escaped(&sentence(reason))).collect();
+        if !reasons.is_empty() {
+            content.push_str(&list(reasons.into_iter()));
         }
         shapes(&mut content, one, top);
         differences(&mut content, &one.differences, top);
@@ -159,19 +160,12 @@ fn shapes(content: &mut String, one: &TypeFigures, top: usize) {
         return;
     }
     content.push_str("<h4>Changes behind what has no partner</h4>\n<ul class=\"findings\">\n");
-    for FailingShape { kind, shape, count, shared_with } in one.shapes.iter().take(top) {
+    for shape in one.shapes.iter().take(top) {
+        let FailingShape { kind, shape: text, count, .. } = shape;
         let count = grouped(*count);
-        let _ = write!(content, "<li><span class=\"count bad\">{count} {kind}</span> {}", element("code", shape));
-        if !shared_with.is_empty() {
-            let others: Vec<String> = shared_with
-                .iter()
-                .map(|(name, count)| format!("<b>{}</b> ({})", escaped(name), grouped(*count)))
-                .collect();
-            let others = others.join(", ");
-            let _ = write!(
-                content,
-                "<p class=\"proof\"><b>Proof</b> The very same change was left by {others}: it does not tell which of them happened.</p>"
-            );
+        let _ = write!(content, "<li><span class=\"count bad\">{count} {kind}</span> {}", element("code", text));
+        if let Some(proof) = shape.proof() {
+            let _ = write!(content, "<p class=\"proof\"><b>Proof</b> {}</p>", escaped(&sentence(&proof)));
         }
         content.push_str("</li>\n");
     }
