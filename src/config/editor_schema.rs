@@ -7,13 +7,18 @@ use serde_json::{Value, json};
 use super::Config;
 
 /// An example for each key, as JSON.
-const EXAMPLES: [(&str, &str); 40] = [
+const EXAMPLES: [(&str, &str); 45] = [
     ("name", r#""shop""#),
     ("source", r#"{"uri": "${MONGODB_URI}"}"#),
     ("source.uri", r#""${MONGODB_URI}""#),
     ("source.watch", r#"["shop", "billing.invoices", "tenant_*"]"#),
     ("source.start", r#""2026-01-31T12:00:00Z""#),
     ("rules", r#"["rules"]"#),
+    ("explicit", r#"[{"outbox": {"collection": "shop.outbox", "layout": "debezium"}}]"#),
+    ("explicit.<items>.outbox.custom.type", r#""$.type""#),
+    ("explicit.<items>.outbox.custom.key", r#""$.orderId""#),
+    ("explicit.<items>.outbox.custom.data", r#""$.data""#),
+    ("explicit.<items>.outbox.clean_up.mark.field", r#""relayedAt""#),
     ("events.type_prefix", r#""com.example.shop.""#),
     ("events.source", r#""/changeling/{name}/{database}.{collection}""#),
     ("checkpoint.mongodb", r#"{"collection": "changeling.checkpoints"}"#),
@@ -70,6 +75,7 @@ fn find(whole: &Value, at: &str, path: &str) -> Option<String> {
     let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
     let step = match key {
         "<name>" => format!("{at}/additionalProperties"),
+        "<items>" => format!("{at}/items"),
         key => format!("{at}/properties/{key}"),
     };
     if whole.pointer(&step).is_some() {
