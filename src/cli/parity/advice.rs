@@ -22,14 +22,10 @@ pub fn next(one: &TypeFigures) -> String {
             )
         }
         Verdict::InferWithCare if one.different_count > 0 => {
-            format!(
-                "look at what differs: correct the data of the rule, or list paths that may differ under parity.ignore; then compare again. Until then keep it explicit"
-            )
+            "look at what differs: correct the data of the rule, or list paths that may differ under parity.ignore; then compare again. Until then keep it explicit".to_owned()
         }
         Verdict::InferWithCare => {
-            format!(
-                "look at the changes listed here: make the rule's conditions fit them and compare again. Until then keep it explicit"
-            )
+            "look at the changes listed here: make the rule's conditions fit them and compare again. Until then keep it explicit".to_owned()
         }
         Verdict::NeedsAnOutbox if one.is_inferred => {
             format!("keep {name} in the outbox, and take its rule out: consumers would get events that are not true")

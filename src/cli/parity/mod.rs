@@ -126,7 +126,7 @@ impl Parity {
         let Ended { origin, result, is_whole } = history::block_on(async |stop| {
             let images = |_: &RuleSet| Images::BeforeNeededAndLookedUp(Arc::clone(&set));
             let opened: Opened = self.history.open(kept, images, stop).await?;
-            self.print_origin(&opened.origin, set.image_needs_of_all().after)?;
+            self.print_origin(&opened.origin)?;
             Ok(replay::read(opened, stop, |batch, bar| {
                 played.apply(batch, &mut relaying, |_, _| {}, |_| {});
                 bar.show(|| told(played.account()));
@@ -152,7 +152,7 @@ impl Parity {
         Ok(if report.types().any(|one| is_failed(one.judgement.verdict)) { Verdict::No } else { Verdict::Yes })
     }
 
-    /// Of a tape only a part of the configuration is needed; of the database all of it, and then the first error is that there is none.
+    /// Without a configuration, nothing says what to compare with.
     fn read_explicit(&self) -> Result<ExplicitPart, Failure> {
         config::read_explicit(&self.history.config.path).map_err(history::unusable_config)
     }
@@ -174,12 +174,11 @@ impl Parity {
         Ok(())
     }
 
-    fn print_origin(&self, origin: &Origin, wants_look_ups: bool) -> Result<(), Failure> {
+    fn print_origin(&self, origin: &Origin) -> Result<(), Failure> {
         if !self.json {
             let mut output = anstream::stdout().lock();
-            // The log of the database is asked again for what a run would have looked up.
-            let lacks = wants_look_ups && matches!(origin, Origin::Tape { .. });
-            account::print_origin(&mut output, origin, lacks)?;
+            // What is lacking is among the notes.
+            account::print_origin(&mut output, origin, false)?;
             output.flush()?;
         }
         Ok(())
