@@ -114,7 +114,7 @@ async fn prepare_outboxes(pipeline: &mut Pipeline) -> Result<(), PipelineError> 
                 pipeline.status.waiting(cleaner::PART, chain(&error));
                 backoff.pause().await;
             }
-            Disposition::Reject | Disposition::Stop => return Err(PipelineError::Outbox(error)),
+            Disposition::Reject | Disposition::Stop => return Err(PipelineError::Outbox(Box::new(error))),
         }
     }
     Ok(())

@@ -68,7 +68,7 @@ impl Reader {
                     self.status.waiting(reader::PART, chain(&error));
                     backoff.pause().await;
                 }
-                Disposition::Reject | Disposition::Stop => return Err(PipelineError::Outbox(error)),
+                Disposition::Reject | Disposition::Stop => return Err(PipelineError::Outbox(Box::new(error))),
             }
         }
         self.catch_up.due = None;

@@ -158,7 +158,7 @@ impl Cleaner {
             self.metrics.outboxes.failures.inc();
             match error.disposition() {
                 Disposition::Retry => {}
-                Disposition::Reject | Disposition::Stop => return Err(PipelineError::Outbox(error)),
+                Disposition::Reject | Disposition::Stop => return Err(PipelineError::Outbox(Box::new(error))),
             }
             if self.stop.is_requested() {
                 tracing::warn!(error = %chain(&error), waiting = done.len(), "the clean-up failed; it is left to the next start");

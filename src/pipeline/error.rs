@@ -32,7 +32,7 @@ pub enum PipelineError {
     Checkpoint(#[source] CheckpointError),
     /// An outbox can not be read or cleaned up.
     #[error("the explicit events can not be looked after")]
-    Outbox(#[source] OutboxError),
+    Outbox(#[source] Box<OutboxError>),
     /// The checkpoint was written while reading another deployment.
     #[error(
         "the checkpoint belongs to the deployment \"{saved}\", but the source is \"{source_is}\": its position means nothing there\nhelp: connect to the deployment the checkpoint belongs to, or give this connector another name, or remove the checkpoint to begin anew"
