@@ -160,6 +160,14 @@ async fn the_other_commands_know_relays(shop: &Shop) {
     assert_eq!((&relay["events"], &relay["origin"]), (&json!(144), &json!("explicit")), "{report:#}");
     assert_eq!(report["unmatched"], 0, "what relays take is not unmatched: {report:#}");
 
+    // A glob that covers the outbox does not see it.
+    let database = &shop.database;
+    let glob = format!("version: 1\nrules:\n  - {{event: Inserted, collection: '{database}.*', on: insert}}\n");
+    fs::write(shop.program.path("glob.yaml"), glob).unwrap();
+    let globbed = shop.program.run(&["replay", "--tape", "shop.tape", "--rules", "glob.yaml", "--json"]).await;
+    let report = parsed(&globbed.expect_code(0).stdout);
+    assert_eq!(report["rules"][0]["events"], 72, "{report:#}");
+
     let covered = shop.program.run(&["coverage", "--tape", "shop.tape", "--json"]).await.expect_code(0);
     assert_eq!(parsed(&covered.stdout)["shapes"], json!([]), "{covered}");
 
