@@ -13,9 +13,10 @@ pub(super) fn fault(place: &Place, error: DatabaseError) -> OutboxError {
         collection: place.collection.to_string(),
         reason: reason.to_owned(),
         help,
-        source: Some(error.clone()),
+        source: Some(Box::new(error.clone())),
     };
-    let unavailable = || OutboxError::Unavailable { collection: place.collection.to_string(), source: error.clone() };
+    let unavailable =
+        || OutboxError::Unavailable { collection: place.collection.to_string(), source: Box::new(error.clone()) };
     match error.class() {
         ErrorClass::Unreachable | ErrorClass::Interrupted => unavailable(),
         ErrorClass::Authentication => refused(
@@ -56,6 +57,6 @@ pub(super) fn forbidden(place: &Place, user: &str, database: &str, source: Optio
         help: format!(
             "grant it: db.getSiblingDB(\"{database}\").grantRolesToUser(\"{user}\", [{{role: \"{role}\", db: \"{granted}\"}}]); {otherwise}"
         ),
-        source,
+        source: source.map(Box::new),
     }
 }

@@ -65,7 +65,7 @@ pub enum OutboxError {
         collection: String,
         /// What the database says.
         #[source]
-        source: DatabaseError,
+        source: Box<DatabaseError>,
     },
     /// The database does not answer.
     #[error("MongoDB did not clean up within {}", humantime::format_duration(*.after))]
@@ -84,7 +84,7 @@ pub enum OutboxError {
         help: String,
         /// What the database says, if it was asked to do it.
         #[source]
-        source: Option<DatabaseError>,
+        source: Option<Box<DatabaseError>>,
     },
 }
 
