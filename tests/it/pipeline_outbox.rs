@@ -177,6 +177,7 @@ async fn what_has_settled_everywhere_is_cleaned_up_and_no_position_goes_before_i
     // Hardly any room: whoever waits for whom would show.
     pipeline.settings.queue_events_max = 2;
     pipeline.settings.delivery_events_max = 2;
+    pipeline.checkpoint_interval = Duration::from_millis(7);
     let task = stage.run(pipeline);
     stage.until_saved(1_000).await;
     assert!(outbox.ids().is_empty());
@@ -199,6 +200,7 @@ async fn the_position_waits_for_a_clean_up_that_fails_and_events_do_not() {
     write(&stage, &outbox, 10..20);
     stage.until("the events are delivered", || explicit_ids(&stage.durable).len() == 10).await;
     stage.until("the clean-up was tried", || outbox.attempts_count.load(Ordering::Relaxed) > 3).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     let saved = stage.saved();
     assert!(saved <= Some(4), "{saved:?}: up to the first document at most");
     assert_eq!(outbox.ids().len(), 10);
