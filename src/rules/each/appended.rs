@@ -183,6 +183,8 @@ fn writes<'d>(description: &'d Description<'d>, path: &'d Path) -> impl Iterator
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use bson::{Bson, Document, bson, doc};
     use proptest::prelude::*;
 
@@ -239,20 +241,20 @@ mod tests {
     fn an_append_is_seen_in_whatever_form_it_comes() {
         let [a, b, c] = ["a", "b", "c"].map(event);
         // $push, with $each too.
-        check(doc! {"status": "paid", "_events.1": b.clone(), "_events.2": c.clone()}, &[a.clone()], "b c", "b c");
+        check(doc! {"status": "paid", "_events.1": b.clone(), "_events.2": c.clone()}, from_ref(&a), "b c", "b c");
         check(doc! {"_events.0": a.clone()}, &[], "a", "a");
         // More than ten are told in the order of the description.
         check(doc! {"_events.9": b.clone(), "_events.10": c.clone()}, &vec![a.clone(); 9], "b c", "b c");
         // $push with $position, $sort or $slice; $addToSet; $set of the whole array.
-        check(doc! {"_events": [c.clone(), a.clone(), b.clone()]}, &[a.clone()], "c b", "~c ~a ~b");
+        check(doc! {"_events": [c.clone(), a.clone(), b.clone()]}, from_ref(&a), "c b", "~c ~a ~b");
         check(doc! {"_events": [b.clone(), c.clone()]}, &[a.clone(), b.clone()], "c", "~b ~c");
         // $pull and $pop, ours too.
         check(doc! {"_events": [b.clone()]}, &[a.clone(), b.clone()], "", "~b");
-        check(doc! {"_events": []}, &[a.clone()], "", "");
+        check(doc! {"_events": []}, from_ref(&a), "", "");
         // Changed places, and a change inside of an element.
         check(doc! {"_events": [b.clone(), a.clone()]}, &[a.clone(), b.clone()], "", "~b ~a");
-        check(doc! {"_events.0.sent": true}, &[a.clone()], "", "");
-        check(doc! {"_events": [{"id": "a", "sent": true}]}, &[a.clone()], "", "~a");
+        check(doc! {"_events.0.sent": true}, from_ref(&a), "", "");
+        check(doc! {"_events": [{"id": "a", "sent": true}]}, from_ref(&a), "", "~a");
         // An element takes the place of another.
         check(doc! {"_events.0": c.clone()}, &[a.clone(), b.clone()], "c", "c");
         // An update by a pipeline is told element by element: here the oldest was dropped and one was appended.
@@ -269,10 +271,10 @@ mod tests {
     #[test]
     fn elements_without_an_id_are_told_apart_by_all_that_they_hold() {
         let [a, b, c] = ["A", "B", "C"].map(bare);
-        check(doc! {"_events.1": a.clone()}, &[a.clone()], "A", "A");
+        check(doc! {"_events.1": a.clone()}, from_ref(&a), "A", "A");
         check(doc! {"_events": [a.clone(), a.clone(), b.clone()]}, &[a.clone(), b.clone()], "A", "~A ~A ~B");
-        check(doc! {"_events.0.data.n": 2}, &[a.clone()], "altered", "");
-        check(doc! {"_events.0.data.n": 2, "_events.1": c.clone()}, &[a.clone()], "altered C", "C");
+        check(doc! {"_events.0.data.n": 2}, from_ref(&a), "altered", "");
+        check(doc! {"_events.0.data.n": 2, "_events.1": c.clone()}, from_ref(&a), "altered C", "C");
         // The second was moved to the first, and is still there: what stands in its place is new.
         check(doc! {"_events.0.type": "B", "_events.1.type": "C"}, &[a.clone(), b.clone()], "C", "");
         check(doc! {"_events": ["x", {"_id": 7, "type": "T"}, {"id": 7}]}, &[bson!({"_id": 7})], "x 7", "~x ~7 ~7");
