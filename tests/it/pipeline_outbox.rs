@@ -240,10 +240,11 @@ async fn what_the_outbox_holds_goes_before_the_first_change_and_is_no_position()
     assert_eq!(*outbox.occasions.lock().unwrap(), [Occasion::NoCheckpoint]);
     assert_eq!(stage.metric("changeling_outbox_caught_up_total{relay=\"shop.outbox\"}"), Some(100.0));
     assert_eq!(explicit_order(&stage.durable), (0..100).collect::<Vec<_>>());
-    let events = stage.durable.events.lock().unwrap();
-    assert!(events[..100].iter().all(|event| event.explicit.is_some()), "they go first");
-    assert_eq!(events.len(), 110);
-    drop(events);
+    {
+        let events = stage.durable.events.lock().unwrap();
+        assert!(events[..100].iter().all(|event| event.explicit.is_some()), "they go first");
+        assert_eq!(events.len(), 110);
+    }
     stage.stop.request();
     task.await.unwrap().unwrap();
 }
@@ -357,10 +358,11 @@ async fn a_lost_position_has_the_outbox_read_again() {
     let task = again.run(pipeline);
     again.until("the outbox is empty", || outbox.ids().is_empty()).await;
     assert_eq!(explicit_order(&stage.durable), (10..20).collect::<Vec<_>>());
-    let events = again.durable.events.lock().unwrap();
-    let gap = events.iter().position(|event| &*event.name == "changeling.gap").unwrap();
-    assert!(events[gap + 1..].iter().all(|event| event.explicit.is_some()), "the gap comes first");
-    drop(events);
+    {
+        let events = again.durable.events.lock().unwrap();
+        let gap = events.iter().position(|event| &*event.name == "changeling.gap").unwrap();
+        assert!(events[gap + 1..].iter().all(|event| event.explicit.is_some()), "the gap comes first");
+    }
     let occasions = [Occasion::NoCheckpoint, Occasion::LostPosition];
     assert_eq!(*outbox.occasions.lock().unwrap(), occasions);
     // It is not read again for what fails later.
