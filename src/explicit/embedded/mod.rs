@@ -112,7 +112,8 @@ impl EmbeddedOutbox {
         &self.collection
     }
 
-    /// Takes what the change appended. True if that was anything.
+    /// Takes what the change appended. True if the change is explained by that, or by the array alone: what is taken out of it or
+    /// changed in it, as by the clean-up, is nothing that a rule should tell.
     pub(super) fn apply(&mut self, change: &Change<'_>, outcome: &mut Outcome, noted: &mut Noted) -> bool {
         let maker = &mut self.maker;
         (maker.is_taken, maker.next_number) = (false, FIRST_NUMBER);
@@ -126,7 +127,22 @@ impl EmbeddedOutbox {
                 Appended::Unseen { index } => maker.fail_unseen(change, index, outcome),
             }
         });
-        maker.is_taken
+        maker.is_taken || self.is_of_array_alone(change)
+    }
+
+    /// True for an update that touches nothing but the array.
+    fn is_of_array_alone(&self, change: &Change<'_>) -> bool {
+        let (Operation::Update, Some(description)) = (change.operation, &change.description) else { return false };
+        let path = self.maker.path.as_bytes();
+        let is_within = |name: &[u8]| name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'.');
+        let is_named_within =
+            |name: Option<RawBsonRef<'_>>| matches!(name, Some(RawBsonRef::String(name)) if is_within(name.as_bytes()));
+        let truncated = description.truncated.into_iter().flatten();
+        elements(description.updated).all(|element| is_within(element.name))
+            && description.removed.into_iter().all(|removed| is_named_within(removed.ok()))
+            && truncated
+                .flatten()
+                .all(|one| one.as_document().is_some_and(|one| is_named_within(element::get(one, "field"))))
     }
 
     /// Takes what a document still holds, as if it had just been inserted: an element with an id has the very event, with the very

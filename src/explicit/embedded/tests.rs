@@ -174,12 +174,30 @@ fn what_can_not_be_an_event_says_why_and_the_others_go_on() {
 }
 
 #[test]
+fn a_change_of_the_array_alone_needs_no_rule() {
+    let mut relay = relay(serde_json::json!({}));
+    let update = |description: Document| change("update", 5, doc! {"updateDescription": description});
+    let truncated = |field: &str| doc! {"updatedFields": {}, "removedFields": [], "truncatedArrays": [{"field": field, "newSize": 0}]};
+    for (change, is_of_array) in [
+        (push(5, doc! {"_events": []}), true),
+        (push(5, doc! {"_events.0.sent": true}), true),
+        (push(5, doc! {"_events": [], "status": "paid"}), false),
+        (push(5, doc! {"_eventsOfOthers": []}), false),
+        (update(doc! {"updatedFields": {}, "removedFields": ["_events"]}), true),
+        (update(doc! {"updatedFields": {}, "removedFields": ["_events", "status"]}), false),
+        (update(truncated("_events")), true),
+        (update(truncated("items")), false),
+    ] {
+        let (is_taken, outcome, noted) = apply(&mut relay, &change);
+        assert!(is_taken == is_of_array && outcome.is_empty() && noted.is_empty(), "{change}");
+    }
+}
+
+#[test]
 fn what_appends_nothing_is_not_for_the_relay_and_what_is_not_known_is_told() {
     let mut relay = relay(serde_json::json!({}));
     for nothing in [
         push(5, doc! {"status": "paid"}),
-        push(5, doc! {"_events": []}),
-        push(5, doc! {"_events.0.sent": true}),
         change("delete", 5, doc! {}),
         change("insert", 5, doc! {"fullDocument": {"_id": 7, "_events": {"not": "an array"}}}),
     ] {
