@@ -38,7 +38,7 @@ pub(super) fn config(
     let mut semantics = Semantics { config: &config, root: &root, filled: &filled, diagnostics, may_lack_sinks };
     semantics.check();
     semantics.check_rings(&rules.rules);
-    semantics.check_reserved(&rules.rules);
+    semantics.check_against_rules(&rules.rules);
     semantics.check_watched(&rules.rules);
     semantics::check_named_sinks(&config, &rules.named_sinks, may_lack_sinks, &mut rules.diagnostics);
     if diagnostics.error_count() > before || rules.diagnostics.has_errors() {

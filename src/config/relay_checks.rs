@@ -1,12 +1,13 @@
 //! What only the meaning of a configuration shows of the relays of explicit events.
 //!
 //! Codes: `C020` two relays on one collection, `C021` a rule that names a collection whose changes are for a relay alone, `C022` a
-//! warning: parity that has nothing to compare. `C013`, `C017` and `C018` are those of rules.
+//! warning: parity that has nothing to compare, or settings of it that take no effect, `C023` a pattern for a collection. `C013`, `C017` and `C018` are those of rules.
 
 use super::Config;
 use super::semantics::{Semantics, written};
 use crate::explicit::{RelayError, RelaySettings, Relays};
 use crate::namespace::Namespace;
+use crate::rules::FieldPath;
 use crate::rules::ast::Rule;
 use crate::yaml::did_you_mean;
 
@@ -21,6 +22,7 @@ impl Semantics<'_, '_> {
             self.check_collection(number, relay);
             self.check_sinks(number, relay);
         }
+        self.check_ignored();
         if config.parity.is_some() && (config.explicit.is_empty() || config.rules.is_empty()) {
             let (missing, help) = match config.explicit.is_empty() {
                 true => ("explicit events", "name where the application writes its events, under \"explicit\""),
@@ -32,10 +34,45 @@ impl Semantics<'_, '_> {
         }
     }
 
-    /// `C020`, and `C013`: what a relay reads must be its own, and nothing that this connector writes.
+    /// `C022`: paths of data that are none.
+    fn check_ignored(&mut self) {
+        let ignored = self.config.parity.iter().flat_map(|parity| &parity.ignore).enumerate();
+        for (number, path) in ignored {
+            let Err(found) = FieldPath::parse(path) else { continue };
+            let span = self.span(&["parity", "ignore", &number.to_string()]);
+            let message = format!("\"ignore\": {}", found.message);
+            self.diagnostics
+                .warning(span, "C022", message)
+                .help("write the dotted path of a field of the data, such as total or address.city");
+        }
+    }
+
+    /// `C022`: types that no rule makes.
+    fn check_types(&mut self, rules: &[Rule]) {
+        let types = self.config.parity.iter().flat_map(|parity| &parity.types);
+        for (explicit, inferred) in types.filter(|_| !rules.is_empty()) {
+            if rules.iter().any(|rule| &*rule.event == inferred.as_str()) {
+                continue;
+            }
+            let keys = ["parity", "types", explicit];
+            let (span, told) = (self.span(&keys), self.told(&keys, inferred));
+            let help = did_you_mean(inferred, rules.iter().map(|rule| &*rule.event))
+                .unwrap_or_else(|| "name the event of a rule".to_owned());
+            self.diagnostics.warning(span, "C022", format!("no rule makes events of the type {told}")).help(help);
+        }
+    }
+
+    /// `C020`, `C023` and `C013`: what a relay reads must be one collection, its own, and nothing that this connector writes.
     fn check_collection(&mut self, number: usize, relay: &RelaySettings) {
         let (collection, place) = (relay.collection(), number.to_string());
         let keys = ["explicit", &place, relay.kind(), "collection"];
+        if [&collection.database, &collection.collection].iter().any(|name| name.contains(['*', '?', '[', '{'])) {
+            let span = self.span(&keys);
+            let message = format!("the relay {number} would read a collection that is called {collection}");
+            self.diagnostics
+                .error(span, "C023", message)
+                .help("a relay takes no patterns: list one relay for each collection");
+        }
         let before = &self.config.explicit[..number];
         if let Some(first) = before.iter().position(|other| other.collection() == collection) {
             let span = self.span(&keys);
@@ -80,8 +117,9 @@ impl Semantics<'_, '_> {
         }
     }
 
-    /// `C021`: what is for a relay alone, no rule ever sees. A glob that covers it as well is fine.
-    pub(super) fn check_reserved(&mut self, rules: &[Rule]) {
+    /// `C021`: what is for a relay alone, no rule ever sees. A glob that covers it as well is fine. And what parity says of rules.
+    pub(super) fn check_against_rules(&mut self, rules: &[Rule]) {
+        self.check_types(rules);
         for (number, relay) in self.config.explicit.iter().enumerate().filter(|(_, relay)| relay.is_alone()) {
             let collection = relay.collection();
             let Some(rule) = naming(rules, collection) else { continue };
