@@ -13,7 +13,7 @@ pub fn next(one: &TypeFigures) -> String {
         }
         Verdict::InferWithCare if !one.is_inferred => {
             format!(
-                "write a rule for {name} (changeling coverage proposes one) and compare again; until then keep it explicit"
+                "write a rule for {name}, if a change tells it (changeling coverage lists those without any event), and compare again; until then keep it explicit"
             )
         }
         Verdict::InferWithCare if one.other_key_count > 0 => {
@@ -47,7 +47,7 @@ pub fn reasons(one: &TypeFigures, top: usize) -> impl Iterator<Item = &String> {
 pub fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::SafeToInfer => "the rules know them as well as the application does",
-        Verdict::InferWithCare => "the rules know them, but not always, or not all of their data",
+        Verdict::InferWithCare => "the rules know them not always, not all of their data, or not yet",
         Verdict::NeedsAnOutbox => "changes do not tell them: only the application knows",
         Verdict::Unknown => "there were too few events",
     }

@@ -1,6 +1,7 @@
 //! All that a report of parity tells, for programs as it is; terminal and page are made of it.
 
 use changeling::app::{RelayAccount, Relaying};
+use changeling::event::GAP;
 use changeling::parity::{Confusion, Difference, FailingShape, Figures, TypeFigures, Verdict, grouped};
 use changeling::rules::replay::{Account, RuleAccount};
 use serde::Serialize;
@@ -93,8 +94,10 @@ impl<'f> Report<'f> {
         lacks_look_ups: bool,
         has_values: bool,
     ) -> Self {
+        // What the connector tells of itself is no rule's.
+        let told = account.rules.iter().filter(|rule| *rule.rule != *GAP);
         let (relays, rules): (Vec<_>, Vec<_>) =
-            account.rules.iter().partition(|rule| rule.is_explicit || relaying.names().any(|name| *name == *rule.rule));
+            told.partition(|rule| rule.is_explicit || relaying.names().any(|name| *name == *rule.rule));
         let count = |all: &[&RuleAccount]| all.iter().map(|one| one.events_count).sum();
         let sides = Sides {
             explicit_events: count(&relays),
@@ -248,6 +251,7 @@ fn notes(
     for (relay, count) in &found.faults {
         notes.push(format!("{} events of {relay} did not come in the order of their versions", grouped(*count)));
     }
+    notes.extend(early(figures));
     if figures.given_up_count > 0 {
         notes.push(format!(
             "{} events could not be compared: too many waited for a partner at once",
@@ -255,4 +259,46 @@ fn notes(
         ));
     }
     notes
+}
+
+/// Inferred events that were not judged, since it was not known yet that the application records their type.
+fn early(figures: &Figures) -> Option<String> {
+    // Events that were given up are not judged either.
+    if figures.given_up_count > 0 {
+        return None;
+    }
+    let judged = |one: &TypeFigures| one.matched_count + one.different_count + one.extra_count;
+    let early: Vec<String> = figures
+        .types
+        .iter()
+        .filter(|one| one.is_compared && one.inferred_count > judged(one))
+        .map(|one| format!("{} of {}", grouped(one.inferred_count - judged(one)), one.name))
+        .collect();
+    (!early.is_empty()).then(|| {
+        let early = early.join(", ");
+        format!("not judged, since they came before the first explicit event of their type: {early} inferred; name the types under parity.types to have all of them judged")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inferred_events_before_the_first_explicit_one_of_their_type_are_told() {
+        let kind = TypeFigures {
+            name: "OrderPaid".to_owned(),
+            is_compared: true,
+            inferred_count: 12,
+            matched_count: 6,
+            extra_count: 5,
+            ..TypeFigures::default()
+        };
+        let others = TypeFigures { name: "StockTaken".to_owned(), inferred_count: 9, ..TypeFigures::default() };
+        let figures = |given_up_count, types| Figures { types, given_up_count, ..Figures::default() };
+        let told = early(&figures(0, vec![kind.clone(), others.clone()])).unwrap();
+        assert!(told.contains("type: 1 of OrderPaid inferred"), "{told}");
+        assert_eq!(early(&figures(0, vec![others])), None);
+        assert_eq!(early(&figures(3, vec![kind])), None);
+    }
 }
