@@ -74,7 +74,7 @@ pub enum FailOn {
     NeedsAnOutbox,
     /// Rules know the type, but not always
     InferWithCare,
-    /// There were too few events
+    /// There were too few events, or no type could be compared at all
     TooFewToSay,
 }
 
@@ -85,6 +85,16 @@ impl FailOn {
             Self::InferWithCare => judged == Judged::InferWithCare,
             Self::TooFewToSay => judged == Judged::Unknown,
         }
+    }
+}
+
+/// True if a verdict is among those that are a failure. Where there is none, there were too few events.
+fn is_failed(fail_on: &[FailOn], verdicts: impl Iterator<Item = Judged>) -> bool {
+    let is_listed = |judged: Judged| fail_on.iter().any(|one| one.is(judged));
+    let mut verdicts = verdicts.peekable();
+    match verdicts.peek() {
+        None => is_listed(Judged::Unknown),
+        Some(_) => verdicts.any(is_listed),
     }
 }
 
@@ -148,8 +158,8 @@ impl Parity {
         let report = Report::new(read, played.account(), &relaying, &figures, lacks_look_ups, self.show_values);
         self.tell(&report)?;
         result.map_err(history::failure)?;
-        let is_failed = |judged: Judged| self.fail_on.iter().any(|one| one.is(judged));
-        Ok(if report.types().any(|one| is_failed(one.judgement.verdict)) { Verdict::No } else { Verdict::Yes })
+        let verdicts = report.types().map(|one| one.judgement.verdict);
+        Ok(if is_failed(&self.fail_on, verdicts) { Verdict::No } else { Verdict::Yes })
     }
 
     /// Without a configuration, nothing says what to compare with.
@@ -192,4 +202,17 @@ fn write_page(path: &Path, page: &str) -> Result<(), Failure> {
 
 fn told(account: &Account) -> String {
     format!("{} changes, {} events", grouped(account.changes_count), grouped(account.events_count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_without_anything_to_compare_has_too_few_events() {
+        let fails = |fail_on: FailOn, verdicts: &[Judged]| is_failed(&[fail_on], verdicts.iter().copied());
+        assert!(fails(FailOn::TooFewToSay, &[]) && !fails(FailOn::NeedsAnOutbox, &[]));
+        assert!(fails(FailOn::InferWithCare, &[Judged::SafeToInfer, Judged::InferWithCare]));
+        assert!(!fails(FailOn::TooFewToSay, &[Judged::SafeToInfer]));
+    }
 }
