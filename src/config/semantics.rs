@@ -124,6 +124,25 @@ impl Semantics<'_, '_> {
             );
             self.diagnostics.error(span, "C013", message).help("use a collection that no rule names");
         }
+        self.check_other_uris(rules);
+    }
+
+    /// `C013` as a warning: whether another connection string leads to the deployment that is watched is not known before a run.
+    fn check_other_uris(&mut self, rules: &[Rule]) {
+        let config = self.config;
+        for (name, sink) in &config.sinks {
+            let written = sink.written_collection(&config.source.uri).filter(|written| !written.in_source);
+            let Some(collection) = written.map(|written| written.collection) else { continue };
+            let is_relayed = config.explicit.iter().any(|relay| relay.collection() == collection);
+            if !is_relayed && watching(rules, collection).is_none() {
+                continue;
+            }
+            let span = self.span(&["sinks", name, "mongodb", "collection"]);
+            let message = format!(
+                "the sink's collection {collection} is called as one that is watched: if its `uri` leads to the deployment of the source, what is written there would make events without end"
+            );
+            self.diagnostics.warning(span, "C013", message).help("use a name that neither a rule nor a relay has");
+        }
     }
 
     /// `C019`: a rule that names what is not watched waits for ever.
