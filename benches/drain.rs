@@ -78,7 +78,7 @@ async fn measure() -> Result<(), Failure> {
     ]);
     for (name, rules) in [("rules that need images", RULES_WITH_IMAGES), ("rules that need none", RULES_WITHOUT_IMAGES)]
     {
-        let subject = Subject { database: "bench", rules, more: "" };
+        let subject = Subject { database: "bench", rules, more: "", is_pushed_down: true };
         let found = series(name, &subject, &set, &client).await?;
         table.add_row([
             name.to_owned(),
@@ -165,7 +165,7 @@ async fn latency(set: &ReplicaSet, client: &Client) -> Result<(), Failure> {
     fs::write(folder.path().join("rules.yaml"), LATENCY_RULES)?;
     let path = folder.path().join("events.jsonl");
     let sinks = format!("sinks: {{out: {{file: {{path: \"{}\", fsync: never}}}}}}", path.display());
-    let text = config_text(set, "bench", "now", &sinks);
+    let text = config_text(set, "bench", "start: now", &sinks);
     let file = SourceFile { name: "changeling.yaml".to_owned(), text };
     let config = config::read_text(&file, folder.path()).usable()?;
     let mut app = App::from_config(config).await?;

@@ -23,6 +23,7 @@ const BATCH_SIZE: u32 = 2_000;
 const BEGINS_TO_READ: &str = "reading begins with the oldest change";
 
 /// What is drained, and how.
+#[derive(Clone, Copy)]
 pub struct Subject<'s> {
     /// The database that is watched.
     pub database: &'s str,
@@ -30,6 +31,8 @@ pub struct Subject<'s> {
     pub rules: &'s str,
     /// Further lines of the configuration.
     pub more: &'s str,
+    /// Whether the server leaves out what nobody reads.
+    pub is_pushed_down: bool,
 }
 
 /// What the program left in its folder, and what it took.
@@ -114,7 +117,8 @@ pub async fn drain_program(
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name);
     let more = format!("sinks: {{out: {{file: {{path: events.jsonl}}}}}}\n{}", subject.more);
-    fs::write(path("changeling.yaml"), config_text(set, subject.database, "beginning", &more))?;
+    let source = format!("start: beginning, push_down: {}", subject.is_pushed_down);
+    fs::write(path("changeling.yaml"), config_text(set, subject.database, &source, &more))?;
     fs::write(path("rules.yaml"), subject.rules)?;
     let files = Files { stdout: path("stdout"), stderr: path("stderr"), folder: None };
     let program = Path::new(env!("CARGO_BIN_EXE_changeling"));
@@ -155,11 +159,11 @@ pub async fn drain_program(
     })
 }
 
-/// A configuration that watches the whole database; `more` is what is added to it.
-pub fn config_text(set: &ReplicaSet, database: &str, start: &str, more: &str) -> String {
+/// A configuration that watches the whole database; `source` is what is added to its source, `more` to the whole.
+pub fn config_text(set: &ReplicaSet, database: &str, source: &str, more: &str) -> String {
     let name = format!("bench-{}", bson::oid::ObjectId::new());
     format!(
-        "name: {name}\nsource: {{uri: \"{}\", watch: [{database}], start: {start}}}\nrules: [rules.yaml]\nhttp: {{listen: \"off\"}}\n{more}\n",
+        "name: {name}\nsource: {{uri: \"{}\", watch: [{database}], {source}}}\nrules: [rules.yaml]\nhttp: {{listen: \"off\"}}\n{more}\n",
         set.uri()
     )
 }
