@@ -18,6 +18,7 @@ mod image_plan;
 mod recording;
 mod relaying;
 mod reload;
+mod ring;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use recording::{Recorded, Recording, record};
 pub use relaying::{RelayAccount, Relaying};
 pub use reload::ReloadRequest;
 use reload::Reloader;
+use ring::Ring;
 
 /// How long the HTTP server may take to end its last answers.
 const HTTP_END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -81,6 +83,16 @@ pub enum AppError {
         sink: String,
         /// The names that there are.
         known: Vec<String>,
+    },
+    /// A sink has a connection string of its own, and it leads to the deployment that is watched.
+    #[error(
+        "the sink \"{sink}\" writes into {collection} of the very deployment that is watched, and what is written there would make events without end\nhelp: use a collection that neither a rule nor a relay reads"
+    )]
+    Ring {
+        /// The name of the sink.
+        sink: String,
+        /// The collection.
+        collection: Namespace,
     },
     /// The metrics can not be set up.
     #[error("the metrics can not be set up")]
@@ -126,6 +138,7 @@ impl AppError {
             Self::Config(_)
             | Self::NoSink
             | Self::UnknownSink { .. }
+            | Self::Ring { .. }
             | Self::Relay(_)
             | Self::Connect(ConnectError::InvalidUri { .. }) => true,
             Self::Metrics(_)
@@ -234,6 +247,9 @@ impl App {
         let plan = config.plan(&rules);
         let mut source = ChangeStreamSource::new(client.clone(), &config.source, plan.clone(), metrics.clone());
         let deployment = source.deployment().await?;
+        if let Some(Ring { sink, collection }) = ring::find(&config, &rules, &deployment).await {
+            return Err(AppError::Ring { sink, collection });
+        }
         let envelope = Envelope::new(&config.events, &config.name).with_routes(config.routes());
         let mut lanes = Vec::new();
         for (name, settings) in &config.sinks {
@@ -338,7 +354,22 @@ pub async fn probe(config: &Config) -> Result<Probed, AppError> {
     if is_readable && let Some(outboxes) = MongodbOutboxes::new(&client, &config.explicit) {
         findings.extend(outboxes.problems().await.iter().map(unkept));
     }
+    if is_readable && let Ok(deployment) = source.deployment().await {
+        findings.extend(ring::find(config, rules, &deployment).await.map(endless));
+    }
     Ok(Probed { findings, images })
+}
+
+/// A sink that writes what is read, as a finding.
+fn endless(Ring { sink, collection }: Ring) -> Finding {
+    Finding {
+        grade: Grade::Problem,
+        text: format!(
+            "the sink {sink:?} writes into {collection}, which is watched: events would make events without end"
+        ),
+        help: Some("use a collection that neither a rule nor a relay reads".to_owned()),
+        collection: None,
+    }
 }
 
 /// What is wrong with an outbox, as a finding.

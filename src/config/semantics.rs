@@ -127,7 +127,8 @@ impl Semantics<'_, '_> {
         self.check_other_uris(rules);
     }
 
-    /// `C013` as a warning: whether another connection string leads to the deployment that is watched is not known before a run.
+    /// `C013` as a warning: whether another connection string leads to the deployment that is watched, only the servers can say. They
+    /// are asked by `check`, and at the start of a run.
     fn check_other_uris(&mut self, rules: &[Rule]) {
         let config = self.config;
         for (name, sink) in &config.sinks {

@@ -12,7 +12,7 @@ use mongodb::{Collection, Database, IndexModel};
 use serde_json::json;
 
 use crate::sink_stands::{build, envelope, event, events, large_event};
-use crate::support::free_name;
+use crate::support::{Program, free_name};
 
 /// A database with a checkpoint that the owner 7 holds.
 struct Place {
@@ -234,4 +234,32 @@ async fn dead_letters_are_documents_with_all_there_is_to_replay() {
     let event_json: serde_json::Value = serde_json::from_str(event_text).expect("JSON");
     assert_eq!(event_json["id"], event(1, "").id.to_string());
     assert_eq!(event_json["data"]["number"], json!({"$numberLong": "1"}));
+}
+
+#[tokio::test]
+async fn a_sink_that_writes_what_is_watched_by_another_name_of_the_server_is_refused() {
+    let server = changeling_servers::shared().await.unwrap();
+    let database = free_name("ring");
+    let program = |collection: &str| {
+        let config = format!(
+            "name: {database}\n\
+             source: {{uri: \"{}\"}}\n\
+             rules: [rules.yaml]\n\
+             checkpoint: {{file: checkpoint.json}}\n\
+             http: {{listen: \"off\"}}\n\
+             sinks: {{facts: {{mongodb: {{collection: {database}.{collection}, uri: \"{}\"}}}}}}\n",
+            server.uri(),
+            server.uri().replace("127.0.0.1", "localhost"),
+        );
+        let rules = format!("version: 1\nrules: [{{event: OrderPlaced, collection: {database}.orders, on: insert}}]\n");
+        Program::with_config(&config).file("rules.yaml", &rules)
+    };
+    let refused = program("orders").run(&["run"]).await.expect_code(2);
+    assert!(
+        refused.stderr.contains("of the very deployment that is watched") && refused.stderr.contains("help:"),
+        "{refused}"
+    );
+    let checked = program("orders").run(&["check"]).await.expect_code(1);
+    assert!(format!("{checked}").contains("events would make events without end"), "{checked}");
+    program("facts").run(&["check"]).await.expect_code(0);
 }
